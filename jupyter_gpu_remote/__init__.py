@@ -1,0 +1,17 @@
+"""Run notebook cells on remote GPU machines.
+
+Everything here is imported on use: ``%load_ext jupyter_gpu_remote`` must stay under 60 ms.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+__version__ = "0.1.0"
+
+
+def load_ipython_extension(ipython: Any) -> None:
+    """Register ``%remote`` and ``%%remote`` with `ipython`."""
+    from .magic import load
+
+    load(ipython)

@@ -1,0 +1,60 @@
+"""One set of settings for every face: magic, command line, relay kernel, server.
+
+Set them in ``jupyter_gpu_remote_config.py`` (``c.GpuRemote.gpu = "A100"``), on a command line
+(``--GpuRemote.gpu=A100``) or as options of a cell (``%%remote --gpu A100``).
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from jupyter_core.paths import jupyter_data_dir
+from traitlets import Bool, CaselessStrEnum, Float, Int, List, Unicode
+from traitlets.config import Configurable
+
+
+def state_dir() -> Path:
+    """Return the folder of everything we keep here, created on first use, readable by its owner alone."""
+    path = Path(os.environ.get("JUPYTER_GPU_REMOTE_DIR") or Path(jupyter_data_dir()) / "gpu_remote")
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return path
+
+
+class GpuRemote(Configurable):
+    """What machine to use and how; a trait tagged `option` is also an option of ``%%remote``."""
+
+    on = Unicode("", help="Name of a machine to use, or an SSH destination with --cloud ssh.").tag(
+        config=True, option="NAME"
+    )
+    gpu = Unicode("", help="GPU and how many of them: A100, A100:4.").tag(config=True, option="GPU[:N]")
+    cloud = Unicode("", help="Where: aws, gcp, ssh (your own machine) or local.").tag(
+        config=True, option="CLOUD"
+    )
+    region = Unicode("", help="Only in this region.").tag(config=True, option="REGION")
+    zone = Unicode("", help="Only in this zone.").tag(config=True, option="ZONE")
+    spot = Bool(None, allow_none=True, help="Only spot machines; --on-demand for the opposite.").tag(
+        config=True, option=""
+    )
+    max_price = Float(None, allow_none=True, min=0, help="Most dollars an hour.").tag(
+        config=True, option="$/H"
+    )
+    cpus = Int(0, min=0, help="At least this many CPU cores.").tag(config=True, option="N")
+    memory = Float(0.0, min=0, help="At least this much memory, in GB.").tag(config=True, option="GB")
+    disk = Float(0.0, min=0, help="Disk size, in GB.").tag(config=True, option="GB")
+    sync = Bool(True, help="Keep the notebook's folder the same on both sides.").tag(config=True, option="")
+
+    idle = Float(30.0, min=0, help="Minutes without a running cell after which a machine ends itself.").tag(
+        config=True
+    )
+    ssh_hosts = List(Unicode(), help="Machines you already have, as SSH destinations or aliases.").tag(
+        config=True
+    )
+    transport = CaselessStrEnum(
+        ["auto", "openssh", "paramiko"], "auto", help="Which SSH: auto takes OpenSSH where there is one."
+    ).tag(config=True)
+    launch_timeout = Float(900.0, min=1, help="Seconds a launch may take in all.").tag(config=True)
+    reconnect_timeout = Float(
+        600.0, min=1, help="Seconds to go on reconnecting to a machine that stopped answering."
+    ).tag(config=True)
+    debug = Bool(False, help="Show our own tracebacks.").tag(config=True, option="")

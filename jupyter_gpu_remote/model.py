@@ -1,0 +1,206 @@
+"""The things everybody talks about: requests, offers, machines and their states.
+
+Frozen and stdlib only, so that every layer may import them. Times are Unix seconds, prices US dollars
+an hour, sizes GiB, unless a name says otherwise.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+class MachineState(str, enum.Enum):
+    """Where a machine is in its life; `TRANSITIONS` says what may follow."""
+
+    REQUESTED = "requested"
+    CREATING = "creating"
+    BOOTING = "booting"
+    CONNECTING = "connecting"
+    PREPARING = "preparing"
+    READY = "ready"
+    BUSY = "busy"
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+    DELETING = "deleting"
+    GONE = "gone"
+    PREEMPTED = "preempted"
+    FAILED = "failed"
+
+    @property
+    def final(self) -> bool:
+        """Whether nothing of the machine exists any more, so nothing is billed."""
+        return self in (MachineState.GONE, MachineState.PREEMPTED, MachineState.FAILED)
+
+
+_S = MachineState
+_LAUNCH = (_S.REQUESTED, _S.CREATING, _S.BOOTING, _S.CONNECTING, _S.PREPARING, _S.READY)
+_ENDING = frozenset({_S.DELETING, _S.PREEMPTED, _S.FAILED})
+
+TRANSITIONS: Mapping[MachineState, frozenset[MachineState]] = {
+    **{a: frozenset({b}) | _ENDING for a, b in zip(_LAUNCH, _LAUNCH[1:], strict=False)},
+    _S.READY: frozenset({_S.BUSY, _S.CONNECTING, _S.STOPPING}) | _ENDING,
+    _S.BUSY: frozenset({_S.READY, _S.CONNECTING, _S.STOPPING}) | _ENDING,
+    _S.STOPPING: frozenset({_S.STOPPED}) | _ENDING,
+    _S.STOPPED: frozenset({_S.BOOTING}) | _ENDING,
+    # a delete is repeated until the machine is not found
+    _S.DELETING: frozenset({_S.GONE, _S.PREEMPTED, _S.FAILED}),
+    _S.GONE: frozenset(),
+    _S.PREEMPTED: frozenset(),
+    _S.FAILED: frozenset(),
+}
+
+
+@dataclass(frozen=True)
+class GpuRequest:
+    """What the user asked for; an empty field means "any"."""
+
+    gpu: str = ""
+    count: int = 1
+    cloud: str = ""
+    on: str = ""
+    region: str = ""
+    zone: str = ""
+    spot: bool | None = None
+    max_price: float | None = None
+    cpus: int = 0
+    memory: float = 0.0
+    disk: float = 0.0
+
+    @property
+    def costs_money(self) -> bool:
+        """Whether a machine may be rented for this: only when a GPU or a paid cloud is named."""
+        return self.cloud not in ("local", "ssh") and bool(self.gpu or self.cloud)
+
+
+@dataclass(frozen=True)
+class Offer:
+    """Something that can be had at a price.
+
+    `stand_in_for` names the GPU that was asked for when this is a CPU that plays its part.
+    """
+
+    provider: str
+    machine_type: str
+    gpu: str = ""
+    count: int = 0
+    gpu_memory: float = 0.0
+    cpus: int = 0
+    memory: float = 0.0
+    region: str = ""
+    zone: str = ""
+    spot: bool = False
+    price: float = 0.0
+    stand_in_for: str = ""
+
+    @property
+    def title(self) -> str:
+        """The offer in a few words, as in the status line of a launch."""
+        if self.stand_in_for:
+            what = f"CPU stand-in for {self.stand_in_for}"
+        elif self.gpu:
+            what = self.gpu + (f" ×{self.count}" if self.count > 1 else "")
+        else:
+            what = "CPU"
+        where = " ".join(filter(None, (self.provider, self.zone or self.region)))
+        if not self.price:
+            return f"{what} · {where} · free"
+        return f"{what} · {where} · {'spot ' if self.spot else ''}${self.price:.2f}/h"
+
+
+@dataclass(frozen=True)
+class Address:
+    """How to reach a machine by SSH.
+
+    Attributes:
+        host: Host name or address, or an alias of the user's SSH configuration.
+        port: TCP port; 0 leaves it to the SSH configuration.
+        user: Login name; empty leaves it to the SSH configuration.
+        key_file: Private key made for this machine; None uses the user's own keys and agent.
+        host_key: The machine's public key (``ssh-ed25519 AAAA…``), pinned. Empty: learnt at the first
+            connection and pinned from then on.
+    """
+
+    host: str
+    port: int = 22
+    user: str = ""
+    key_file: Path | None = None
+    host_key: str = ""
+
+    @property
+    def uses_ssh_config(self) -> bool:
+        """Whether the user's own SSH configuration applies (aliases, ProxyJump, agent)."""
+        return self.key_file is None
+
+
+@dataclass(frozen=True)
+class MachineSpec:
+    """What a provider is told to create.
+
+    Attributes:
+        name: Our name for it, unique, fit for a tag or a host name.
+        token: Makes `create` idempotent: the same token never rents twice.
+        user_key: Public key that may log in.
+        key_file: Its private half, here.
+        host_key_file: Private host key for the machine; its public half is beside it as ``.pub``.
+        tags: What reaping goes by.
+    """
+
+    name: str
+    token: str
+    user_key: str
+    key_file: Path
+    host_key_file: Path
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+class Presence(str, enum.Enum):
+    """What a provider knows about a machine, without logging in."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    STOPPED = "stopped"
+    GONE = "gone"
+    PREEMPTED = "preempted"
+
+
+@dataclass(frozen=True)
+class Description:
+    """A provider's answer about one machine.
+
+    `python` is an interpreter over there that kernels should use as it is; empty means an environment
+    is built.
+    """
+
+    provider_id: str
+    name: str
+    presence: Presence
+    address: Address | None = None
+    python: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Machine:
+    """One machine as the registry knows it; immutable, a change makes a new one."""
+
+    name: str
+    provider: str
+    offer: Offer
+    state: MachineState = MachineState.REQUESTED
+    provider_id: str = ""
+    token: str = ""
+    address: Address | None = None
+    python: str = ""
+    home: str = ""
+    created_at: float = 0.0
+    ready_at: float = 0.0
+    ended_at: float = 0.0
+    note: str = ""
+
+    def cost(self, now: float) -> float:
+        """Dollars spent up to `now`, from the time it was asked for."""
+        end = self.ended_at or now
+        return max(0.0, end - self.created_at) / 3600 * self.offer.price

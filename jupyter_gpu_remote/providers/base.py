@@ -1,0 +1,86 @@
+"""What a provider must do: five synchronous methods.
+
+A provider knows its cloud and nothing else: no registry, no SSH, no notebook. It turns its SDK's errors
+into `errors.ProviderError` and imports that SDK inside its methods. Register it under the entry point
+group `ENTRY_POINTS`; `tests/contract/test_providers.py` is what it must pass.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from importlib.metadata import entry_points
+from typing import ClassVar
+
+from ..config import GpuRemote
+from ..errors import ConfigurationError
+from ..model import Description, GpuRequest, MachineSpec, Offer
+
+ENTRY_POINTS = "jupyter_gpu_remote.providers_v1"
+
+
+class Provider(ABC):
+    """One place that has machines.
+
+    Args:
+        config: The user's settings.
+    """
+
+    name: ClassVar[str]
+
+    def __init__(self, config: GpuRemote) -> None:
+        self.config = config
+
+    @abstractmethod
+    def offers(self, request: GpuRequest) -> Sequence[Offer]:
+        """Return what fits `request`, in any order; empty when nothing does.
+
+        Raises:
+            ProviderAuthError: There are no usable credentials.
+        """
+
+    @abstractmethod
+    def create(self, offer: Offer, spec: MachineSpec) -> str:
+        """Ask for a machine and return its id as soon as there is one.
+
+        Calling again with the same `spec.token` returns the same id and rents nothing more.
+
+        Raises:
+            NoCapacityError, QuotaError, ProviderAuthError: See `errors`.
+        """
+
+    @abstractmethod
+    def describe(self, provider_id: str) -> Description:
+        """Return what is known of a machine; `Presence.GONE` when it does not exist."""
+
+    @abstractmethod
+    def machines(self) -> Sequence[Description]:
+        """Return every machine here that carries our tags and is not gone."""
+
+    @abstractmethod
+    def delete(self, provider_id: str) -> None:
+        """Start the removal of a machine with its disks; no error when it is gone already.
+
+        Callers repeat this until `describe` says `GONE`.
+        """
+
+
+def provider_names() -> list[str]:
+    """Return the names of the installed providers, sorted."""
+    return sorted({e.name for e in entry_points(group=ENTRY_POINTS)})
+
+
+def load_provider(name: str, config: GpuRemote) -> Provider:
+    """Return the provider called `name`.
+
+    Raises:
+        ConfigurationError: None is installed under that name, or it fails to import.
+    """
+    for entry in entry_points(group=ENTRY_POINTS, name=name):
+        try:
+            cls: type[Provider] = entry.load()
+        except ImportError as e:
+            raise ConfigurationError(f"The provider {name!r} cannot be imported: {e}.") from e
+        return cls(config)
+    known = ", ".join(provider_names()) or "none"
+    raise ConfigurationError(f"There is no provider called {name!r}.", hint=f"Use one of: {known}.")

@@ -1,0 +1,1 @@
+"""SSH to a machine: OpenSSH where there is one, paramiko elsewhere."""

@@ -1,0 +1,137 @@
+"""What a connection to a machine can do, whichever SSH is underneath.
+
+Synchronous and safe to use from several threads. Arguments are argv lists; the one place where a remote
+shell sees a string is inside a transport, through `shlex.join`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+from ..errors import TransportError
+from ..model import Address
+
+Progress = Callable[[int, int], None]
+"""Called with bytes done and bytes in all."""
+
+
+@dataclass(frozen=True)
+class Completed:
+    """How a command over there ended."""
+
+    argv: Sequence[str]
+    returncode: int
+    stdout: bytes
+    stderr: bytes
+
+    def check(self) -> Completed:
+        """Return self when the command succeeded.
+
+        Raises:
+            TransportError: It exited with another code than 0.
+        """
+        if self.returncode:
+            said = (self.stderr or self.stdout).decode("utf-8", "replace").strip()
+            raise TransportError(
+                f"{self.argv[0]} on the machine exited with code {self.returncode}: {said[-2000:] or 'no output'}"
+            )
+        return self
+
+
+class Process(Protocol):
+    """A running command over there. Closing `stdin` sends end-of-file."""
+
+    stdin: BinaryIO
+    stdout: BinaryIO
+    stderr: BinaryIO
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Return its exit code; raise `TransportTimeoutError` after `timeout` seconds."""
+
+    def kill(self) -> None:
+        """End it and free the channel."""
+
+
+class Stream(Protocol):
+    """A two-way byte stream, as a connected socket behaves."""
+
+    def recv(self, size: int, /) -> bytes:
+        """Return up to `size` bytes, b"" at the end; raise `OSError` when cut."""
+
+    def sendall(self, data: bytes | memoryview, /) -> None:
+        """Send it all; raise `OSError` when cut."""
+
+    def close(self) -> None:
+        """Close at once; a `recv` waiting in another thread returns or raises."""
+
+
+class Transport(ABC):
+    """One machine over SSH.
+
+    Args:
+        address: Where it is, with the key to log in and the host key to insist on.
+    """
+
+    def __init__(self, address: Address) -> None:
+        self.address = address
+
+    @abstractmethod
+    def open(self, timeout: float = 30) -> None:
+        """Connect and authenticate; no effect when connected and alive.
+
+        Raises:
+            HostKeyError: The machine shows another host key than the pinned one.
+            SshAuthError: It does not accept our key.
+            TransportTimeoutError: It did not answer within `timeout` seconds.
+            TransportError: Anything else.
+        """
+
+    @abstractmethod
+    def alive(self) -> bool:
+        """Return whether the connection is believed to work, without a round trip."""
+
+    @abstractmethod
+    def run(self, argv: Sequence[str], *, input: bytes = b"", timeout: float = 60) -> Completed:
+        """Run a command to its end.
+
+        Raises:
+            TransportTimeoutError: It was still running after `timeout` seconds; it is ended.
+            ConnectionLostError: The connection broke.
+        """
+
+    @abstractmethod
+    def popen(self, argv: Sequence[str]) -> Process:
+        """Start a command and return its streams."""
+
+    @abstractmethod
+    def connect_unix(self, path: str) -> Stream:
+        """Return a stream to the unix socket `path` over there.
+
+        Raises:
+            TransportError: Nobody listens there, or the connection broke.
+        """
+
+    @abstractmethod
+    def put(self, source: Path, target: str, progress: Progress | None = None) -> None:
+        """Copy one file out. Over several connections at once when it is large and the link is long."""
+
+    @abstractmethod
+    def get(self, source: str, target: Path, progress: Progress | None = None) -> None:
+        """Copy one file back, like `put`."""
+
+    @property
+    @abstractmethod
+    def rsync_shell(self) -> Sequence[str] | None:
+        """The argv for rsync's ``-e``, host excluded; None where rsync cannot be carried."""
+
+    @abstractmethod
+    def learnt_host_key(self) -> str:
+        """The host key of the machine that answered, to be pinned; empty before `open`."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Disconnect and remove every local trace."""
