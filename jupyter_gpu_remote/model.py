@@ -9,6 +9,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 
@@ -40,7 +41,7 @@ _LAUNCH = (_S.REQUESTED, _S.CREATING, _S.BOOTING, _S.CONNECTING, _S.PREPARING, _
 _ENDING = frozenset({_S.DELETING, _S.PREEMPTED, _S.FAILED})
 
 TRANSITIONS: Mapping[MachineState, frozenset[MachineState]] = {
-    **{a: frozenset({b}) | _ENDING for a, b in zip(_LAUNCH, _LAUNCH[1:], strict=False)},
+    **{a: frozenset({b}) | _ENDING for a, b in pairwise(_LAUNCH)},
     _S.READY: frozenset({_S.BUSY, _S.CONNECTING, _S.STOPPING}) | _ENDING,
     _S.BUSY: frozenset({_S.READY, _S.CONNECTING, _S.STOPPING}) | _ENDING,
     _S.STOPPING: frozenset({_S.STOPPED}) | _ENDING,

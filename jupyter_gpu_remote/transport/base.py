@@ -37,7 +37,8 @@ class Completed:
         if self.returncode:
             said = (self.stderr or self.stdout).decode("utf-8", "replace").strip()
             raise TransportError(
-                f"{self.argv[0]} on the machine exited with code {self.returncode}: {said[-2000:] or 'no output'}"
+                f"{self.argv[0]} on the machine exited with code {self.returncode}: "
+                f"{said[-2000:] or 'no output'}"
             )
         return self
 
