@@ -1,0 +1,54 @@
+# Needs only make and Python >= 3.10 (make PYTHON=/path/to/python3 for another one than python3).
+# Everything else goes into .venv; a stamp there says what is installed already.
+PYTHON ?= python3
+RUN := .venv/bin/python -m
+STAMP := .venv/.stamp
+
+.DELETE_ON_ERROR:
+.PHONY: help demo test lint bench docs format clean system-demo system-test
+# a user-wide PIP_USER=1 or PIP_TARGET would install past the environment
+unexport PIP_USER PIP_TARGET PIP_PREFIX PYTHONHOME PYTHONPATH
+
+help:  ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(STAMP)-demo system-demo  ## See it work: the demo notebook, on a machine made here
+	PATH="$(CURDIR)/.venv/bin:$$PATH" .venv/bin/jupyter gpu-remote demo
+
+test: $(STAMP)-test system-test  ## Run the tests (ARGS="-k name" for some of them)
+	$(RUN) pytest -q $(ARGS)
+
+lint: $(STAMP)-lint  ## Check style, types and layers
+	$(RUN) ruff check
+	$(RUN) ruff format --check
+	$(RUN) mypy
+	.venv/bin/lint-imports
+
+format: $(STAMP)-lint  ## Mend what can be mended by itself
+	$(RUN) ruff check --fix
+	$(RUN) ruff format
+
+bench: $(STAMP)-bench system-test  ## Measure us and the peers; writes benchmarks/results/latest.json
+	.venv/bin/python benchmarks/run.py --json
+
+docs: $(STAMP)-docs  ## Build the documentation into site/
+	$(RUN) mkdocs build --strict -q
+
+clean:  ## Remove what make made
+	rm -rf .venv site build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+
+system-demo: | $(STAMP)-venv
+	@tools/system_packages ssh rsync
+
+system-test: | $(STAMP)-venv
+	@tools/system_packages ssh rsync git sshd ip
+
+$(STAMP)-venv: tools/make_venv.py
+	@command -v $(PYTHON) >/dev/null || { echo "No $(PYTHON) here; Python 3.10 or newer is needed: make PYTHON=/path/to/python3" >&2; exit 1; }
+	$(PYTHON) tools/make_venv.py .venv
+	@touch $@
+
+# -demo, -test, -lint, -bench and -docs are the extras of pyproject.toml
+$(STAMP)-%: pyproject.toml $(STAMP)-venv
+	$(RUN) pip install -q --disable-pip-version-check -e '.[$*]'
+	@touch $@
