@@ -33,8 +33,6 @@ def ways(target):
     this = sys.executable
     if works(this, "-m", "ensurepip", "--version"):
         yield [[this, "-m", "venv", target]]
-    if shutil.which("uv"):
-        yield [["uv", "venv", "--seed", "--quiet", "--python", this, target]]
     if works(this, "-m", "virtualenv", "--version"):
         yield [[this, "-m", "virtualenv", "--quiet", target]]
     if works(this, "-m", "pip", "--version"):
@@ -43,6 +41,9 @@ def ways(target):
             [this, "-m", "venv", "--without-pip", target],
             [this, "-m", "pip", "--quiet", "--python", python, "install", "pip"],
         ]
+    # after pip: uv does not read its configuration
+    if shutil.which("uv"):
+        yield [["uv", "venv", "--seed", "--quiet", "--python", this, target]]
     if os.geteuid() == 0 and shutil.which("apt-get") and this.startswith("/usr/bin/"):
         yield [
             ["apt-get", "-qq", "update"],
