@@ -1,0 +1,184 @@
+"""Bring the agent onto a machine and make sure that it runs.
+
+One command over SSH when all is there already. Otherwise the agent's files are pushed, then uv, which
+builds an environment over there; the machine needs nothing but a Python 3.
+"""
+
+from __future__ import annotations
+
+import functools
+import gzip
+import hashlib
+import io
+import json
+import platform
+import subprocess
+import sys
+import tarfile
+import tempfile
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from . import __version__
+from .config import state_dir
+from .errors import EnvironmentBuildError
+from .transport.base import Transport
+
+Report = Callable[[str], None]
+
+_HERE = Path(__file__).parent
+_BUNDLED = ("agent",)
+_REQUIREMENTS = ["inotify_simple>=1.3", "ipykernel>=7.4,<8", "ipywidgets>=8.1,<9", "pathspec>=0.12"]
+_START_LIMIT = 90.0
+_PUSH_LIMIT = 600.0
+_BUILD_LIMIT = 900.0
+"""Seconds; a slow home connection pushes uv (20 MB), a slow mirror serves 70 MB of packages."""
+
+
+@dataclass(frozen=True)
+class Agent:
+    """The agent that runs on a machine.
+
+    Attributes:
+        home: The user's home folder over there.
+        socket: The unix socket that the agent listens on.
+        python: The interpreter for kernels.
+    """
+
+    home: str
+    socket: str
+    python: str
+
+
+@functools.lru_cache(maxsize=1)
+def bundle() -> tuple[str, bytes]:
+    """Return the agent's files as a gzipped tar, with the hash of their content."""
+    buffer, digest = io.BytesIO(), hashlib.sha256()
+    with tarfile.open(fileobj=buffer, mode="w:gz", compresslevel=6) as archive:
+
+        def add(name: str, data: bytes) -> None:
+            info = tarfile.TarInfo(f"jupyter_gpu_remote/{name}")
+            info.size, info.mode = len(data), 0o600
+            archive.addfile(info, io.BytesIO(data))
+            digest.update(f"{name}:{len(data)}:".encode() + data)
+
+        add("__init__.py", b"")
+        for package in _BUNDLED:
+            for file in sorted((_HERE / package).glob("*.py")):
+                add(f"{package}/{file.name}", file.read_bytes())
+    return digest.hexdigest()[:12], buffer.getvalue()
+
+
+def ensure_agent(transport: Transport, python: str, report: Report) -> Agent:
+    """Make sure that the agent runs on the machine, in a version no older than ours.
+
+    Args:
+        transport: The way there.
+        python: An interpreter over there to use as it is; empty builds an environment.
+        report: Told what is going on, when it takes longer.
+
+    Raises:
+        EnvironmentBuildError: The machine has no usable Python, or the environment can't be built.
+    """
+    name, archive = bundle()
+    requirements = [f"python{sys.version_info[0]}.{sys.version_info[1]}", *_REQUIREMENTS]
+    options = {
+        "bundle": name,
+        "version": f"{__version__}+{name}",
+        "python": python,
+        "environment": hashlib.sha256(json.dumps(requirements).encode()).hexdigest()[:12],
+        "interpreter": f"{sys.version_info[0]}.{sys.version_info[1]}",
+        "requirements": _REQUIREMENTS,
+    }
+    step = functools.partial(_step, transport, python or "python3", options)
+    answer = step("start", limit=_START_LIMIT)
+    if answer["missing"]:
+        if answer["system"] != "Linux":
+            raise EnvironmentBuildError(
+                f"The machine runs {answer['system']}; only Linux can run the agent.",
+                hint="Name a Linux machine with --on.",
+            )
+        if "bundle" in answer["missing"]:
+            report("copying the agent")
+            step("bundle", input=archive, limit=_PUSH_LIMIT)
+        if "environment" in answer["missing"]:
+            _build_environment(step, answer, report)
+        report("starting the agent")
+        answer = step("start", limit=_START_LIMIT)
+    return Agent(answer["home"], answer["agent"]["socket"], answer["python"])
+
+
+def _build_environment(step: Callable[..., Any], machine: dict[str, Any], report: Report) -> None:
+    report("installing Python packages")
+    if step("build", limit=_BUILD_LIMIT).get("missing"):
+        report("copying uv")
+        step("uv", input=_uv(machine["architecture"], machine["libc"]), limit=_PUSH_LIMIT)
+        report("installing Python packages")
+        step("build", limit=_BUILD_LIMIT)
+
+
+def _step(
+    transport: Transport, python: str, options: dict[str, Any], step: str, limit: float, input: bytes = b""
+) -> dict[str, Any]:
+    """Run one step of `agent/setup.py` over there and return its answer."""
+    source = (_HERE / "agent" / "setup.py").read_text()
+    argv = [python, "-I", "-c", source, json.dumps({"step": step, **options})]
+    done = transport.run(argv, input=input, timeout=limit)
+    said = done.stderr.decode("utf-8", "replace").strip()
+    if done.returncode in (126, 127):
+        raise EnvironmentBuildError(
+            f"There is no {python} on the machine.",
+            billed="The machine still runs.",
+            hint="Install it there: `sudo apt-get install python3`, or name another machine with --on.",
+        )
+    try:
+        answer: dict[str, Any] = json.loads(done.stdout)
+    except ValueError:
+        raise EnvironmentBuildError(
+            f"Setting up the machine failed at {step!r} with exit code {done.returncode}: {said[-1500:]}",
+            billed="The machine still runs.",
+        ) from None
+    if error := answer.get("error"):
+        hint = "Look at the disk over there: `df -h ~`." if "No space left" in error + said else ""
+        raise EnvironmentBuildError(
+            f"Setting up the machine failed at {step!r}: {error}" + (f"\n{said[-1500:]}" if said else ""),
+            billed="The machine still runs.",
+            hint=hint,
+        )
+    return answer
+
+
+def _uv(architecture: str, libc: str) -> bytes:
+    """Return uv for the machine, gzipped: the one installed here if it fits, else from the package index."""
+    import uv
+
+    if (platform.system(), platform.machine(), platform.libc_ver()[0]) == ("Linux", architecture, libc):
+        return gzip.compress(Path(uv.find_uv_bin()).read_bytes(), compresslevel=1)
+    cache = state_dir() / "uv"
+    cache.mkdir(exist_ok=True)
+    tag = f"{'manylinux_2_28' if libc else 'musllinux_1_1'}_{architecture}"
+    wheels = list(cache.glob(f"uv-*{architecture}*.whl"))
+    if not wheels:
+        with tempfile.TemporaryDirectory(dir=cache) as folder:
+            command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "-q"]
+            platforms = [f"--platform={tag}", f"--platform=manylinux2014_{architecture}"]
+            done = subprocess.run(
+                [*command, *platforms, "-d", folder, "uv"],
+                capture_output=True,
+                text=True,
+                timeout=_PUSH_LIMIT,
+                check=False,
+            )
+            if done.returncode:
+                raise EnvironmentBuildError(
+                    f"uv for {architecture} could not be downloaded: {done.stderr.strip()[-500:]}",
+                    billed="The machine still runs.",
+                    hint="Check that `pip download uv` works here.",
+                )
+            wheels = [w.rename(cache / w.name) for w in Path(folder).glob("*.whl")]
+    with zipfile.ZipFile(wheels[-1]) as wheel:
+        member = next(n for n in wheel.namelist() if n.endswith("/scripts/uv"))
+        return gzip.compress(wheel.read(member), compresslevel=1)
