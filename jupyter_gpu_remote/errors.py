@@ -24,11 +24,14 @@
     │   └── KernelDiedError
     ├── VariableError             a variable could not travel
     └── RegistryError             the local state file cannot be used
+        └── ConflictError         another process works on that machine, or changed it first
 
 What the user's own code raises over there is output, not one of these.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 
 class GpuRemoteError(Exception):
@@ -181,3 +184,20 @@ class RegistryError(GpuRemoteError):
     """The local state file cannot be used."""
 
     code = "registry"
+
+
+class ConflictError(RegistryError):
+    """Another process works on that machine, or changed it first."""
+
+    code = "conflict"
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return a hint that names the one of `known` that `word` was meant to be, or else them all."""
+    import difflib
+
+    known = sorted(known)
+    close = difflib.get_close_matches(word, known, n=1)
+    if close:
+        return f"Did you mean {close[0]}?"
+    return f"There are: {', '.join(known)}." if known else ""
