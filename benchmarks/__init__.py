@@ -1,0 +1,1 @@
+"""Measure this package and its peers side by side."""
