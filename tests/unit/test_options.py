@@ -129,8 +129,10 @@ def test_a_missing_value_is_named(line: str) -> None:
 
 @pytest.mark.parametrize(
     "line",
-    "--cpus many;--cpus 1.5;--cpus -1;--cpus 1e3;--max-price cheap;--max-price nan;--max-price=;"
-    "--max-price -0.5;--memory -4;--disk inf".split(";"),
+    [
+        *("--cpus many", "--cpus 1.5", "--cpus -1", "--cpus 1e3", "--memory -4", "--disk inf"),
+        *("--max-price cheap", "--max-price nan", "--max-price=", "--max-price -0.5"),
+    ],
 )
 def test_a_value_of_the_wrong_type_is_named_with_an_example(line: str) -> None:
     error = refusal(line)
