@@ -9,9 +9,14 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from jupyter_core.paths import jupyter_data_dir
-from traitlets import Bool, CaselessStrEnum, Float, Int, List, Unicode
-from traitlets.config import Configurable
+from jupyter_core.paths import jupyter_config_path, jupyter_data_dir
+from traitlets import Bool, CaselessStrEnum, Float, Int, List, TraitError, Unicode
+from traitlets.config import Config, Configurable
+from traitlets.config.loader import ConfigFileNotFound, PyFileConfigLoader
+
+from .errors import ConfigurationError
+
+_FILE = "jupyter_gpu_remote_config.py"
 
 
 def state_dir() -> Path:
@@ -58,3 +63,26 @@ class GpuRemote(Configurable):
         600.0, min=1, help="Seconds to go on reconnecting to a machine that stopped answering."
     ).tag(config=True)
     debug = Bool(False, help="Show our own tracebacks.").tag(config=True, option="")
+
+
+def load_settings(given: Config | None = None) -> GpuRemote:
+    """Return the settings of the configuration files, with those `given` on top.
+
+    Raises:
+        ConfigurationError: A file cannot be executed, or sets a trait to what it can't be.
+    """
+    config = Config()
+    for folder in reversed(jupyter_config_path()):
+        try:
+            config.merge(PyFileConfigLoader(_FILE, path=folder).load_config())
+        except ConfigFileNotFound:
+            continue
+        except Exception as e:  # whatever the user's file raises
+            raise ConfigurationError(
+                f"{Path(folder) / _FILE} cannot be used: {type(e).__name__}: {e}.", hint="Mend that file."
+            ) from e
+    config.merge(given or {})
+    try:
+        return GpuRemote(config=config)
+    except TraitError as e:
+        raise ConfigurationError(f"A setting cannot be used: {e}", hint=f"Mend it in {_FILE}.") from e

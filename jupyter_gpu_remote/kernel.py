@@ -38,14 +38,16 @@ _RETRIES = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0)
 
 @dataclass
 class Message:
-    """A Jupyter message as it came; `content` and `metadata` are parsed on demand."""
+    """A Jupyter message as it came: header, parent header, metadata and content as JSON, and buffers.
+
+    What may be large is parsed on demand alone.
+    """
 
     channel: int
+    parts: list[bytes]
+    buffers: list[bytes]
     header: dict[str, Any]
     parent: dict[str, Any]
-    raw_metadata: bytes
-    raw_content: bytes
-    buffers: list[bytes]
 
     @property
     def type(self) -> str:
@@ -60,8 +62,14 @@ class Message:
     @property
     def content(self) -> dict[str, Any]:
         """Its content, parsed anew each time."""
-        content: dict[str, Any] = json.loads(self.raw_content)
+        content: dict[str, Any] = json.loads(self.parts[3])
         return content
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """Its metadata, parsed anew each time."""
+        metadata: dict[str, Any] = json.loads(self.parts[2])
+        return metadata
 
 
 @dataclass
@@ -350,14 +358,23 @@ class RemoteKernel:
         self.forward(channel, parts, msg_id, buffers)
         return msg_id
 
-    def execute(self, code: str, **options: Any) -> Execution:
+    @staticmethod
+    def new_id() -> str:
+        """Return an id for a message of ours."""
+        return uuid.uuid4().hex
+
+    def execute(
+        self, code: str, begin: Callable[[Execution], None] = lambda _: None, **options: Any
+    ) -> Execution:
         """Start a cell; its outputs go to the listener, its end to the future of what is returned.
 
         Args:
             code: The cell.
+            begin: Called before anything is sent, so that no output comes unexpected.
             options: More fields of the execute request.
         """
-        execution = self.follow(uuid.uuid4().hex)
+        execution = self.follow(self.new_id())
+        begin(execution)
         content = {
             "code": code,
             "silent": False,
@@ -390,17 +407,16 @@ class RemoteKernel:
         self._next = record.sequence + 1
         if record.channel == wire.EVENT:
             return self._take_event(json.loads(record.parts[0]))
-        header, parent, metadata, content, *buffers = record.parts
-        message = Message(
-            record.channel, json.loads(header), json.loads(parent), metadata, content, buffers
-        )
+        parts, buffers = record.parts[:4], record.parts[4:]
+        message = Message(record.channel, parts, buffers, json.loads(parts[0]), json.loads(parts[1]))
+        self.listener.message(message)
         execution = self.executions.get(message.parent_id)
-        if execution is None or message.type not in ("execute_reply", "status"):
-            self.listener.message(message)
-        elif message.type == "execute_reply":
+        if execution is None:
+            return
+        if message.type == "execute_reply":
             execution.reply = message.content
             execution.settle()
-        elif message.content["execution_state"] == "idle":
+        elif message.type == "status" and message.content["execution_state"] == "idle":
             execution.idle = True
             execution.settle()
 

@@ -196,6 +196,7 @@ class Machine:
     address: Address | None = None
     python: str = ""
     home: str = ""
+    agent_socket: str = ""
     created_at: float = 0.0
     ready_at: float = 0.0
     ended_at: float = 0.0

@@ -20,8 +20,8 @@ from typing import Any
 import zmq
 
 from . import wire
+from .folder import Folder
 from .journal import Journal
-from .watch import Watch
 
 _PORTS = {"shell_port": 1, "iopub_port": 2, "stdin_port": 3, "control_port": 4, "hb_port": 5}
 _SOCKETS = {
@@ -86,7 +86,7 @@ class Kernel:
         self.active_at = time.time()
         self.process: subprocess.Popen[bytes] | None = None
         self.pidfd = -1
-        self.watch: Watch | None = None
+        self.work: Folder | None = None
         self._sockets = sockets
         self._oom_kills = _oom_kills()
         self._journaled: set[str] = set()
@@ -179,7 +179,7 @@ class Kernel:
     def connect(self) -> None:
         """Open the sockets to the process."""
         self.pidfd = os.pidfd_open(self.facts["pid"])
-        context = zmq.Context.instance()
+        context: zmq.Context[zmq.Socket[bytes]] = zmq.Context.instance()
         for channel, (kind, port) in _SOCKETS.items():
             socket = context.socket(kind)
             socket.linger = 0
@@ -285,5 +285,5 @@ class Kernel:
     def _finish(self, msg_id: str) -> None:
         """Say that a cell has ended, before its reply does, and whether files have changed meanwhile."""
         self.active_at = time.time()
-        changed = self.watch is not None and self.watch.changed()
+        changed = self.work is not None and self.work.changed()
         self.event(finished=msg_id, files=changed, disk_full=self.journal.in_memory)

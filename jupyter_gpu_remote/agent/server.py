@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import functools
 import json
 import math
 import os
@@ -29,7 +30,8 @@ from . import wire
 from .folder import Folder
 from .journal import Tail
 from .kernels import Kernel
-from .watch import Watch
+from .manifest import changes_from, pack
+from .watch import watch as watch_folder
 
 _TICK = 1.0
 _SPARE_DELAY = 2.0
@@ -91,6 +93,7 @@ class Agent:
         self.spare: Kernel | None = None
         self._spare_python, self._spare_at = sys.executable, 0.0
         self.clients: dict[int, Client] = {}
+        self.folders: dict[str, Folder] = {}
         self.poller = zmq.Poller()
         self.handlers: dict[Any, Callable[[int], None]] = {}
         self.running = True
@@ -109,7 +112,7 @@ class Agent:
             if time.monotonic() >= self._spare_at:
                 self._make_spare()
             wait = min(_TICK, self._spare_at - time.monotonic())
-            for source, events in self.poller.poll(max(0, wait) * 1000):
+            for source, events in self.poller.poll(int(max(0, wait) * 1000)):
                 if source in self.handlers:
                     self.handlers[source](events)
             for client in list(self.clients.values()):
@@ -264,19 +267,27 @@ class Agent:
         self._part(found)
         shutil.rmtree(found.folder, ignore_errors=True)
 
-    def do_scan(self, client: Client, folder: str) -> Future[Any]:
+    def do_scan(self, client: Client, folder: str, outer: list[tuple[str, str]]) -> Future[Any]:
         """Tell what lies in a folder."""
-        return self.worker.submit(_scan, folder)
+        return self._with_folder(folder, lambda work: _packed(work.scan(outer)))
 
-    def do_seen(self, client: Client, kernel: str) -> None:
-        """Take the folder as it is now for known: what changed in it was the client's doing."""
-        watch = self.kernels[kernel].watch
-        if watch:
-            watch.changed()
+    def do_digest(self, client: Client, folder: str, paths: list[str]) -> Future[Any]:
+        """Tell a hash of each of some files."""
+        return self._with_folder(folder, lambda work: work.digest(paths))
 
-    def do_remove(self, client: Client, folder: str, paths: list[str]) -> Future[Any]:
-        """Remove files of a folder."""
-        return self.worker.submit(Folder(Path(folder)).remove, paths)
+    def do_apply(self, client: Client, folder: str, changes: str) -> Future[Any]:
+        """Put in place what has been sent, and remove what is gone."""
+        wanted = changes_from(base64.b64decode(changes))
+        return self._with_folder(folder, lambda work: _packed(work.apply(wanted)))
+
+    def _with_folder(self, path: str, act: Callable[[Folder], Any]) -> Future[Any]:
+        return self.worker.submit(act, self._folder(path))
+
+    def _folder(self, path: str) -> Folder:
+        """Return the one `Folder` of a path, which knows whether it has changed since it was scanned."""
+        if path not in self.folders:
+            self.folders[path] = Folder(Path(path), watch_folder(path), create=True)
+        return self.folders[path]
 
     def do_release(self, client: Client) -> None:
         """Leave the kernels to a newer agent and stop."""
@@ -313,10 +324,13 @@ class Agent:
 
     def _attend(self, kernel: Kernel) -> None:
         for channel, zmq_socket in kernel.sockets.items():
-            self._listen(zmq_socket, lambda _, channel=channel: kernel.receive(channel))
+            self._listen(zmq_socket, functools.partial(self._receive, kernel, channel))
         self._listen(kernel.pidfd, lambda _: self._died(kernel))
-        if kernel.watch is None and kernel.facts.get("watched"):
-            kernel.watch = Watch(Path(kernel.facts["cwd"]))
+        if kernel.facts.get("watched"):
+            kernel.work = self._folder(kernel.facts["cwd"])
+
+    def _receive(self, kernel: Kernel, channel: int, _: int) -> None:
+        kernel.receive(channel)
 
     def _detach(self, kernel: Kernel) -> None:
         for zmq_socket in kernel.sockets.values():
@@ -398,5 +412,5 @@ class Agent:
             client.kernel = None
 
 
-def _scan(folder: str) -> str:
-    return base64.b64encode(Folder(Path(folder)).scan().to_bytes()).decode()
+def _packed(what: Any) -> str:
+    return base64.b64encode(pack(what)).decode()

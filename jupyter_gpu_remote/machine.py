@@ -1,0 +1,125 @@
+"""One machine in the hand: the way there, the agent on it, and the kernels it keeps for us."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from .config import GpuRemote
+from .deploy import ensure_agent
+from .errors import HostKeyError, SshAuthError, TransportError
+from .kernel import Listener, RemoteKernel
+from .model import Machine, MachineState
+from .registry import Registry
+from .transport import open_transport
+from .transport.base import Stream
+
+Report = Any
+"""Called with the phase and a text."""
+
+_KEY_ARRIVES = 60.0
+"""Seconds after which a new machine that still refuses our key will go on refusing it."""
+
+
+class LiveMachine:
+    """A machine that is up, as this process uses it.
+
+    Args:
+        machine: What the registry says about it.
+        config: The user's settings.
+        registry: Told about its states.
+    """
+
+    def __init__(self, machine: Machine, config: GpuRemote, registry: Registry) -> None:
+        if machine.address is None:
+            raise TransportError(f"The machine {machine.name} has no address yet.", hint="Wait for its launch.")
+        self.machine = machine
+        self.transport = open_transport(machine.address, config.transport)
+        self._config = config
+        self._registry = registry
+        self._lock = threading.Lock()
+
+    def open(self, report: Report) -> None:
+        """Connect, and bring a machine that is new to `READY`.
+
+        Args:
+            report: Called with a phase and a text, for the status line.
+
+        Raises:
+            TransportError: It cannot be reached.
+            EnvironmentBuildError: The agent cannot be set up there.
+        """
+        if self.machine.state is MachineState.CONNECTING:
+            self._wait_for_ssh(report)
+            self._to(MachineState.PREPARING)
+        else:
+            self.transport.open()
+        if self.machine.state is MachineState.PREPARING or not self.machine.agent_socket:
+            self._ensure_agent(report)
+        if self.machine.state is MachineState.PREPARING:
+            self._to(MachineState.READY, ready_at=time.time())
+
+    def _wait_for_ssh(self, report: Report) -> None:
+        address = self.machine.address
+        assert address is not None
+        # a machine that somebody else keeps is up or it isn't; one that we made is still booting
+        patience = self._config.launch_timeout if address.key_file else 0
+        began = time.monotonic()
+        while True:
+            try:
+                return self.transport.open()
+            except HostKeyError:
+                raise
+            except TransportError as e:
+                waited = time.monotonic() - began
+                if waited > (min(patience, _KEY_ARRIVES) if isinstance(e, SshAuthError) else patience):
+                    raise
+                report("connecting", f"waiting for SSH, {waited:.0f} s")
+                time.sleep(1)
+
+    def _ensure_agent(self, report: Report) -> None:
+        agent = ensure_agent(
+            self.transport, self.machine.python, lambda text: report("preparing", text)
+        )
+        changes: dict[str, Any] = {"home": agent.home, "agent_socket": agent.socket}
+        if self.machine.address and not self.machine.address.host_key:
+            key = self.transport.learnt_host_key()
+            changes["address"] = dataclasses.replace(self.machine.address, host_key=key)
+        self.machine = self._registry.update(self.machine.name, python=agent.python, **changes)
+
+    def _to(self, state: MachineState, **changes: Any) -> None:
+        self.machine = self._registry.update(
+            self.machine.name, expect=self.machine.state, state=state, **changes
+        )
+
+    def connect(self, sure: bool) -> Stream:
+        """Return a new stream to the agent; when `sure`, see first that SSH and agent are up."""
+        with self._lock:
+            if sure or not self.transport.alive():
+                self.transport.open()
+            if sure or not self.machine.agent_socket:
+                self._ensure_agent(lambda phase, text: None)
+        return self.transport.connect_unix(self.machine.agent_socket)
+
+    def kernel(self, kernel_id: str, folder: str, listener: Listener, env: dict[str, str]) -> RemoteKernel:
+        """Return a kernel of this machine, to be opened; it starts there if it is not there yet.
+
+        Args:
+            kernel_id: Its name.
+            folder: Its working folder over there.
+            listener: Gets its messages.
+            env: More environment variables for it.
+        """
+        start = {"python": self.machine.python, "cwd": folder, "env": env, "watch": True}
+        return RemoteKernel(kernel_id, self.connect, start, listener, self._config.reconnect_timeout)
+
+    def folder_for(self, folder: Path, owner: str) -> str:
+        """Return where the notebook folder `folder` lies over there; `owner` keeps laptops apart."""
+        return f"{self.machine.home}/gpu-remote/{folder.name or 'root'}-{owner}"
+
+    def close(self) -> None:
+        """Let go of the machine; it goes on."""
+        self.transport.close()

@@ -1,0 +1,167 @@
+"""One notebook and the machine it uses: what every face does between a request and a result."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import platform
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from .agent.manifest import Applied, Changes, Manifest, Outer, applied_from, manifest_from, pack
+from .config import GpuRemote, state_dir
+from .fleet import Fleet
+from .kernel import Listener, RemoteKernel
+from .machine import LiveMachine
+from .model import GpuRequest, Machine
+from .registry import Registry
+from .sync import FolderSync
+
+Report = Callable[[str, str], None]
+
+_FOLDER_LIMIT = 600.0
+"""Seconds the machine may take to look through a folder, of any size."""
+
+
+def notebook_key(connection_file: str = "") -> str:
+    """Return what tells this notebook from others, also after its kernel was restarted.
+
+    The path of the notebook where the frontend says it (Jupyter Server: JPY_SESSION_NAME), else the name
+    of the kernel's connection file, which a restart keeps.
+    """
+    return os.environ.get("JPY_SESSION_NAME") or f"{Path.cwd()}:{Path(connection_file).stem}"
+
+
+def short_hash(*texts: str) -> str:
+    """Return a few letters that stand for `texts`."""
+    return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:10]
+
+
+class AgentFolder:
+    """The folder on the machine, as the agent there answers for it.
+
+    Args:
+        kernel: A kernel of that machine, whose stream to the agent is used.
+        path: Where the folder is.
+    """
+
+    def __init__(self, kernel: RemoteKernel, path: str) -> None:
+        self._kernel = kernel
+        self._path = path
+
+    def scan(self, outer: Outer = ()) -> Manifest:
+        """Return what it holds."""
+        return manifest_from(self._ask("scan", outer=list(outer)))
+
+    def digest(self, paths: Iterable[str]) -> dict[str, str]:
+        """Return a hash of the content of each file that can be read."""
+        found: dict[str, str] = self._kernel.request(
+            "digest", _FOLDER_LIMIT, folder=self._path, paths=list(paths)
+        )
+        return found
+
+    def apply(self, changes: Changes) -> Applied:
+        """Put changes in place."""
+        return applied_from(self._ask("apply", changes=base64.b64encode(pack(changes)).decode()))
+
+    def _ask(self, op: str, **arguments: Any) -> bytes:
+        return base64.b64decode(self._kernel.request(op, _FOLDER_LIMIT, folder=self._path, **arguments))
+
+
+class Notebook:
+    """A notebook on this side.
+
+    Args:
+        config: The user's settings.
+        key: What tells it from others; see `notebook_key`.
+        folder: The folder that is kept the same on both sides.
+        listener: Gets the messages of its remote kernel.
+        progress: Told how far a transfer is: bytes done, bytes in all, what.
+    """
+
+    def __init__(
+        self,
+        config: GpuRemote,
+        key: str,
+        folder: Path,
+        listener: Listener,
+        progress: Callable[[int, int, str], None],
+    ) -> None:
+        self.config = config
+        self.key = key
+        self.folder = folder
+        self.registry = Registry()
+        self.fleet = Fleet(config, self.registry)
+        self.live: LiveMachine | None = None
+        self.kernel: RemoteKernel | None = None
+        self.sync: FolderSync | None = None
+        self._listener = listener
+        self._progress = progress
+        self._fitting: set[GpuRequest] = set()
+
+    @property
+    def kernel_id(self) -> str:
+        """The name of this notebook's kernel on any machine."""
+        return short_hash(platform.node(), self.key)
+
+    def is_ready(self, request: GpuRequest) -> bool:
+        """Return whether a cell that asks for this can be sent at once."""
+        return self.kernel is not None and self.kernel.is_open and request in self._fitting
+
+    def prepare(self, request: GpuRequest, report: Report) -> Machine:
+        """Find or launch a machine for the request and attach this notebook's kernel on it.
+
+        Interrupted or failed, a machine that was launched for it is deleted again.
+        """
+        machine = self.fleet.find(request, self.key)
+        if machine is None:
+            self.detach()
+            self.fleet.launch(request, self.key, report, lambda new: self._attach(new, report))
+        else:
+            if self.live is not None and self.live.machine.name != machine.name:
+                self.detach()
+            self._attach(machine, report)
+            self.registry.bind(self.key, machine.name)
+        self._fitting.add(request)
+        assert self.live is not None
+        return self.live.machine
+
+    def _attach(self, machine: Machine, report: Report) -> None:
+        try:
+            self._open(machine, report)
+        except BaseException:
+            self.detach()
+            raise
+
+    def _open(self, machine: Machine, report: Report) -> None:
+        if self.live is None:
+            self.live = LiveMachine(machine, self.config, self.registry)
+        self.live.open(report)
+        if self.kernel is not None and self.kernel.is_open:
+            return
+        if self.kernel is not None:
+            self.kernel.close()
+        report("starting the kernel", "")
+        owner = short_hash(platform.node(), str(self.folder))
+        remote_folder = self.live.folder_for(self.folder, owner)
+        self.kernel = self.live.kernel(self.kernel_id, remote_folder, self._listener, {})
+        self.kernel.open()
+        if self.config.sync:
+            state = state_dir() / "sync" / machine.name / f"{owner}.json"
+            state.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            there = AgentFolder(self.kernel, remote_folder)
+            transport = self.live.transport
+            self.sync = FolderSync(self.folder, there, transport, remote_folder, state, self._progress)
+
+    def detach(self) -> None:
+        """Let go of kernel and machine; both go on."""
+        if self.sync is not None:
+            self.sync.close()
+        if self.kernel is not None:
+            self.kernel.close()
+        if self.live is not None:
+            self.live.close()
+        self.live = self.kernel = self.sync = None
+        self._fitting.clear()

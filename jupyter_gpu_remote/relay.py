@@ -1,0 +1,306 @@
+"""Messages of a remote kernel on their way to the local kernel's frontends, and back.
+
+The local kernel never sees the code that runs over there; it lends its IOPub and its request ids. Remote
+outputs are sent raw, with the local cell as their parent. Widgets made over there are answered by us, not
+by the local kernel: their messages are taken in the thread that receives shell messages, so they pass
+while a cell runs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import queue
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from .agent import wire
+from .kernel import Execution, Message, RemoteKernel
+
+_WIDGET_CONTROL = "jupyter.widget.control"
+_REMEMBERED = 2000
+"""Requests whose late outputs (threads, callbacks) still find their cell."""
+
+Parent = dict[str, Any]
+
+
+class RemoteComm:
+    """Stands in the local comm manager for a comm of the remote kernel, so that frontends can list it."""
+
+    def __init__(self, comm_id: str, target_name: str) -> None:
+        self.comm_id = comm_id
+        self.target_name = target_name
+
+    def handle_msg(self, message: Any) -> None:
+        """Nothing comes here: the relay takes the message before."""
+
+    def handle_close(self, message: Any) -> None:
+        """Nothing comes here: the relay takes the message before."""
+
+    def close(self, *args: Any, **kwargs: Any) -> None:
+        """Leave the remote comm alone when the local kernel shuts down."""
+
+
+class ToFrontends:
+    """Send on the local kernel's IOPub, as if its own cell had made the output."""
+
+    def __init__(self, kernel: Any) -> None:
+        self._kernel = kernel
+
+    def send(self, message: Message, parent: Parent, count: int) -> None:
+        """Send a remote message with the local `parent`."""
+        content: Any = message.parts[3]
+        if message.type == "execute_result":
+            content = {**message.content, "execution_count": count}
+        self.publish(message.type, content, parent, message.metadata, message.buffers)
+
+    def publish(
+        self, kind: str, content: Any, parent: Parent, metadata: Any = None, buffers: Any = None
+    ) -> None:
+        """Send a message of `kind`; `content` is a dict, or bytes that are JSON already."""
+        kernel = self._kernel
+        kernel.session.send(
+            kernel.iopub_socket,
+            kind,
+            content,
+            metadata=metadata,
+            parent=parent,
+            ident=kernel._topic(kind),
+            buffers=buffers,
+        )
+
+
+class ToPython:
+    """Hand outputs to Python's own streams: a terminal, or whatever captures the output of a cell."""
+
+    def __init__(self, shell: Any) -> None:
+        self._out, self._err, self._display = sys.stdout, sys.stderr, shell.display_pub
+
+    def send(self, message: Message, parent: Parent, count: int) -> None:
+        """Write or display a remote message."""
+        content = message.content
+        if message.type == "stream":
+            (self._out if content["name"] == "stdout" else self._err).write(content["text"])
+        elif message.type in ("display_data", "execute_result", "update_display_data"):
+            self._display.publish(
+                content["data"],
+                content.get("metadata"),
+                transient=content.get("transient") or {},
+                update=message.type == "update_display_data",
+            )
+        elif message.type == "clear_output":
+            self._display.clear_output(content.get("wait", False))
+
+
+class Relay:
+    """Between one remote kernel and the local kernel whose cells it runs.
+
+    Args:
+        shell: The local IPython shell, in a kernel or in a terminal.
+        status: Shows news about the connection.
+    """
+
+    def __init__(self, shell: Any, status: Callable[[str], None]) -> None:
+        self._shell = shell
+        self._local = getattr(shell, "kernel", None)
+        self._status = status
+        self._remote: RemoteKernel | None = None
+        self._frontends = ToFrontends(self._local) if self._local else None
+        self._parents: dict[str, Parent] = {}
+        self._sinks: dict[str, ToPython] = {}
+        self._counts: dict[str, int] = {}
+        self._callbacks: set[str] = set()
+        self._comms: dict[str, RemoteComm] = {}
+        self._subshell: str | None = None
+        self._subshell_asked = ""
+        self.input_requests: queue.SimpleQueue[Message] = queue.SimpleQueue()
+        self.wake: Callable[[], Any] = lambda: None
+        if self._local is not None:
+            self._take_comm_messages()
+
+    def serve(self, remote: RemoteKernel) -> None:
+        """Relay for this kernel from now on."""
+        self._remote = remote
+        self._subshell = None
+        self._subshell_asked = ""
+        for comm_id in list(self._comms):
+            self._forget_comm(comm_id)
+
+    def begin(self, execution: Execution, captured: bool) -> None:
+        """Let the outputs of `execution` appear in the cell that runs now.
+
+        Args:
+            execution: The remote cell.
+            captured: Whether Python's streams are redirected, so that outputs must go through them.
+        """
+        parent = self._local.get_parent("shell") if self._local else {}
+        self._remember(execution.msg_id, parent)
+        self._counts[execution.msg_id] = self._shell.execution_count
+        if captured or self._frontends is None:
+            self._sinks[execution.msg_id] = ToPython(self._shell)
+
+    def end(self, execution: Execution) -> None:
+        """The cell is over; what its threads still print goes on to appear in it."""
+        self._sinks.pop(execution.msg_id, None)
+
+    def _remember(self, msg_id: str, parent: Parent) -> None:
+        self._parents[msg_id] = parent
+        if len(self._parents) > _REMEMBERED:
+            oldest = next(iter(self._parents))
+            del self._parents[oldest]
+            self._counts.pop(oldest, None)
+
+    # -- from the remote kernel, in its thread --------------------------------------------------------
+
+    def message(self, message: Message) -> None:
+        """Relay one message."""
+        if message.channel == wire.STDIN:
+            self.input_requests.put(message)
+            self.wake()
+        elif message.channel == wire.CONTROL:
+            if message.parent_id == self._subshell_asked:
+                self._subshell = message.content.get("subshell_id")
+        elif message.channel == wire.IOPUB:
+            self._relay_output(message)
+
+    def connection(self, text: str) -> None:
+        """Show news about the connection."""
+        self._status(text)
+
+    def _relay_output(self, message: Message) -> None:
+        kind, request = message.type, message.parent_id
+        parent = self._parents.get(request)
+        if parent is None or kind in ("execute_input", "iopub_welcome"):
+            return
+        if kind == "status":
+            if request in self._callbacks and message.content["execution_state"] == "idle":
+                # the frontend counts one idle for each comm message it sent
+                self._callbacks.discard(request)
+                self._publish_status("idle", parent)
+            return
+        if kind == "error" and request in self._counts:
+            return  # it is raised from the local cell, so that Run All stops
+        if kind.startswith("comm_"):
+            message = self._track_comm(message)
+        sink = self._sinks.get(request) or self._frontends
+        if sink is not None:
+            sink.send(message, parent, self._counts.get(request, 0))
+
+    def _track_comm(self, message: Message) -> Message:
+        content = message.content
+        comm_id = content["comm_id"]
+        if message.type == "comm_open":
+            comm = self._comms[comm_id] = RemoteComm(comm_id, content["target_name"])
+            if self._local is not None:
+                self._local.comm_manager.comms[comm_id] = comm
+            if self._remote and not self._subshell_asked:
+                self._subshell_asked = self._remote.send(wire.CONTROL, "create_subshell_request", {})
+        elif message.type == "comm_close":
+            self._forget_comm(comm_id)
+        state = (content.get("data") or {}).get("state")
+        if isinstance(state, dict) and state.get("msg_id") in self._parents:
+            # an Output widget captures by the id of the request, which is another one here
+            state["msg_id"] = self._parents[state["msg_id"]].get("header", {}).get("msg_id", "")
+            message.parts[3] = json.dumps(content).encode()
+        return message
+
+    def _forget_comm(self, comm_id: str) -> None:
+        self._comms.pop(comm_id, None)
+        if self._local is not None:
+            self._local.comm_manager.comms.pop(comm_id, None)
+
+    # -- from the frontends, in the thread that receives shell messages -------------------------------
+
+    def _take_comm_messages(self) -> None:
+        kernel: Any = self._local
+        receive = kernel.shell_channel_thread_main
+
+        async def receive_or_relay(frames: Any) -> None:
+            if not (self._comms and self._relay_comm(frames)):
+                await receive(frames)
+
+        loop = kernel.shell_channel_thread.io_loop
+        loop.add_callback(lambda: kernel.shell_stream.on_recv(receive_or_relay, copy=False))
+
+    def _relay_comm(self, frames: Any) -> bool:
+        """Relay a comm message if it is for a remote comm; return whether it was."""
+        local: Any = self._local
+        session = local.session
+        with contextlib.suppress(Exception):  # what can't be read is the local kernel's to complain about
+            _, parts = session.feed_identities(frames, copy=False)
+            kind = session.unpack(parts[1].bytes)["msg_type"]
+            if kind not in ("comm_msg", "comm_close", "comm_open"):
+                return False
+            if kind == "comm_open":
+                return self._refuse_control(session.unpack(parts[4].bytes), session.unpack(parts[1].bytes))
+            if session.unpack(parts[4].bytes)["comm_id"] not in self._comms:
+                return False
+            self._to_remote(session.deserialize(parts, copy=False))
+            return True
+        return False
+
+    def _to_remote(self, message: dict[str, Any]) -> None:
+        remote, kind = self._remote, message["header"]["msg_type"]
+        self._publish_status("busy", message)
+        if remote is None or not remote.is_open:
+            self._publish_status("idle", message)
+            return
+        request = RemoteKernel.new_id()
+        self._callbacks.add(request)
+        self._remember(request, message)
+        if kind == "comm_close":
+            self._forget_comm(message["content"]["comm_id"])
+        remote.send(
+            wire.SHELL,
+            kind,
+            message["content"],
+            metadata=message["metadata"],
+            buffers=message.get("buffers", ()),
+            # beside the running cell; without one on the main thread, where plots and the like belong
+            subshell=self._subshell if remote.executions else None,
+            msg_id=request,
+        )
+
+    def _refuse_control(self, content: dict[str, Any], header: dict[str, Any]) -> bool:
+        """Close the comm by which a reloaded page asks for all widgets at once.
+
+        The local kernel would answer with its own alone; refused, the page asks for each one it can list.
+        """
+        if content.get("target_name") != _WIDGET_CONTROL or self._frontends is None:
+            return False
+        parent = {"header": header}
+        self._publish_status("busy", parent)
+        self._frontends.publish("comm_close", {"comm_id": content["comm_id"], "data": {}}, parent)
+        self._publish_status("idle", parent)
+        return True
+
+    def _publish_status(self, state: str, parent: Parent) -> None:
+        if self._frontends is not None:
+            self._frontends.publish("status", {"execution_state": state}, parent)
+
+    # -- input() --------------------------------------------------------------------------------------
+
+    def answer_input(self) -> None:
+        """Put every waiting question of the remote cell to the user; call in the main thread."""
+        while True:
+            try:
+                question = self.input_requests.get_nowait()
+            except queue.Empty:
+                return
+            content = question.content
+            ask = self._ask_password if content.get("password") else self._ask
+            try:
+                value = ask(content.get("prompt", ""))
+            except EOFError:
+                value = "\x04"
+            if self._remote is not None:
+                self._remote.send(wire.STDIN, "input_reply", {"value": value}, parent=question.header)
+
+    def _ask(self, prompt: str) -> str:
+        return str(self._local.raw_input(prompt) if self._local else input(prompt))
+
+    def _ask_password(self, prompt: str) -> str:
+        import getpass
+
+        return str(self._local.getpass(prompt) if self._local else getpass.getpass(prompt))

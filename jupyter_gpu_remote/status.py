@@ -1,0 +1,120 @@
+"""The one live line that tells what a launch, a transfer or a lost connection is doing."""
+
+from __future__ import annotations
+
+import html
+import itertools
+import sys
+import time
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+_BAR = 20
+_EVERY = 0.1
+"""Seconds between two updates; a faster one would only cost."""
+
+
+def megabytes(size: float) -> str:
+    """Return a size as people read it."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000 or unit == "GB":
+            break
+        size /= 1000
+    return f"{size:.0f} {unit}" if size >= 100 or unit == "B" else f"{size:.1f} {unit}"
+
+
+def bar(done: int, total: int) -> str:
+    """Return a progress bar in characters, with its figures."""
+    share = min(1.0, done / total) if total else 0.0
+    filled = round(share * _BAR)
+    return f"{'█' * filled}{'░' * (_BAR - filled)} {share:4.0%} of {megabytes(total)}"
+
+
+def in_cell(publish: Callable[[str, dict[str, Any]], None]) -> Callable[[str], None]:
+    """Return what shows the line as an output of a cell that changes in place.
+
+    Args:
+        publish: Sends a message of the given type and content for that cell.
+    """
+    display_id = uuid.uuid4().hex
+    style = "font-family:var(--jp-code-font-family,monospace);font-size:smaller;opacity:.75"
+    kinds = itertools.chain(["display_data"], itertools.repeat("update_display_data"))
+
+    def show(text: str) -> None:
+        markup = f'<span style="{style}">{html.escape(text)}</span>' if text else ""
+        data = {"text/plain": text, "text/html": markup}
+        publish(next(kinds), {"data": data, "metadata": {}, "transient": {"display_id": display_id}})
+
+    return show
+
+
+def in_terminal(text: str) -> None:
+    """Show the line on standard error, in place where that is a terminal."""
+    if sys.stderr.isatty():
+        print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
+    elif text:
+        print(text, file=sys.stderr, flush=True)
+
+
+def for_shell(shell: Any) -> Callable[[str], None]:
+    """Return what shows the line for the cell that the IPython `shell` runs now."""
+    kernel = getattr(shell, "kernel", None)
+    if kernel is None:
+        return in_terminal
+    parent = kernel.get_parent("shell")
+
+    def publish(kind: str, content: dict[str, Any]) -> None:
+        topic = kernel._topic(kind)
+        kernel.session.send(kernel.iopub_socket, kind, content, parent=parent, ident=topic)
+
+    return in_cell(publish)
+
+
+class StatusLine:
+    """A line that changes in place; nothing appears until there is something to say.
+
+    Args:
+        show: Puts a text in its place.
+    """
+
+    def __init__(self, show: Callable[[str], None]) -> None:
+        self._show = show
+        self._began = time.monotonic()
+        self._shown = False
+        self._phase = ""
+        self._moving_since: float | None = None
+        self._at = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the line was made."""
+        return time.monotonic() - self._began
+
+    def phase(self, phase: str, text: str = "") -> None:
+        """Show what is going on now, with the time it has taken so far."""
+        now = time.monotonic()
+        if now - self._at < _EVERY and phase == self._phase:
+            return
+        self._at, self._phase, self._shown = now, phase, True
+        elapsed = f"{self.seconds:.0f} s" if self.seconds >= 1 else ""
+        self._show(" · ".join(filter(None, (phase, text, elapsed))))
+
+    def progress(self, phase: str, done: int, total: int) -> None:
+        """Show a progress bar, once it has taken longer than a second."""
+        if self._moving_since is None:
+            self._moving_since = time.monotonic()
+        if time.monotonic() - self._moving_since > 1:
+            self.phase(phase, bar(done, total))
+
+    def end_progress(self) -> None:
+        """Take the bar away again, if one has appeared."""
+        if self._moving_since is not None and self._phase:
+            self.end()
+        self._moving_since = None
+
+    def end(self, text: str = "") -> None:
+        """Leave `text` as the last word; without one, take the line away."""
+        if text or self._shown:
+            self._show(text)
+            self._shown = bool(text)
