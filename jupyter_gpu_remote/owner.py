@@ -1,10 +1,16 @@
-"""Which process does something, so that others can tell when it has ended."""
+"""Who does something: which process, so that others can tell when it ended, and of which installation."""
 
 from __future__ import annotations
 
 import os
 import socket
+import tempfile
+import uuid
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
+
+from .config import state_dir
 
 
 @dataclass(frozen=True)
@@ -41,3 +47,16 @@ class Owner:
             return True
         except psutil.AccessDenied:
             return False
+
+
+def installation() -> str:
+    """Return the id of this state folder, which keeps two computers of one user apart in a cloud."""
+    path = state_dir() / "installation"
+    if not path.exists():
+        handle, temporary = tempfile.mkstemp(dir=path.parent)
+        with os.fdopen(handle, "w") as file:
+            file.write(uuid.uuid4().hex)
+        with suppress(FileExistsError):  # a link never replaces what another process was faster to make
+            os.link(temporary, path)
+        Path(temporary).unlink()
+    return path.read_text().strip()

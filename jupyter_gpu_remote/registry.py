@@ -12,12 +12,13 @@ import os
 import sqlite3
 import time
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from .config import state_dir
-from .errors import ConflictError, MachineNotFoundError, did_you_mean
+from .errors import ConflictError, MachineNotFoundError, RegistryError, did_you_mean
 from .model import TRANSITIONS, Address, Machine, MachineState, Offer
 from .owner import Owner
 from .statefile import StateFile, corrupt
@@ -52,9 +53,7 @@ class Lease:
     """The right to work on one machine, until it is released, expires or its process ends."""
 
     def __init__(self, file: StateFile, name: str, fence: int) -> None:
-        self.name = name
-        self.fence = fence
-        self._file = file
+        self.name, self.fence, self._file = name, fence, file
 
     def renew(self, seconds: float) -> None:
         """Keep it for `seconds` from now; raise `ConflictError` when it is lost."""
@@ -79,7 +78,8 @@ class Lease:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self.release()
+        with suppress(RegistryError):  # it would hide what went wrong; the lease ends by itself
+            self.release()
 
 
 class Registry:

@@ -1,0 +1,281 @@
+"""All machines: find one, launch one, delete one, and clean up after processes that died."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+from .config import GpuRemote
+from .errors import (
+    ConfigurationError,
+    ConflictError,
+    GpuRemoteError,
+    MachineNotFoundError,
+    NoCapacityError,
+    ProviderAuthError,
+    ProviderError,
+)
+from .model import Description, GpuRequest, Machine, MachineState, Offer, Presence
+from .offers import rank
+from .owner import installation
+from .providers.base import Provider, load_provider, provider_names
+from .registry import Registry
+from .removal import DELETE_LIMIT, OWNER_TAG, Report, delete_until_gone, end, find_id, mark_deleting
+from .rental import Prepare, Rental
+
+OFFERS_LIMIT = 30.0
+"""Seconds that one cloud may take to say what it has before the others go on without it."""
+
+_S = MachineState
+_LEAVING = (_S.STOPPING, _S.STOPPED, _S.DELETING)
+
+
+class Fleet:
+    """The machines of this user, over all clouds.
+
+    Args:
+        config: The user's settings.
+        registry: What is known of them here.
+    """
+
+    def __init__(self, config: GpuRemote, registry: Registry) -> None:
+        self._config = config
+        self._registry = registry
+
+    def find(self, request: GpuRequest, notebook: str) -> Machine | None:
+        """Return the machine to use, or None when one is to be launched.
+
+        That is the one `request` names, or else the one `notebook` is bound to, if it fits.
+
+        Raises:
+            MachineNotFoundError: There is no machine of that name.
+            ConfigurationError: It is not what the other options ask for.
+            ConflictError: It is still being launched, or on its way out.
+        """
+        if request.on:
+            return self._named(request)
+        name = self._registry.binding(notebook)
+        machine = self._registry.get(name) if name else None
+        if machine is None or machine.state.final or machine.state in _LEAVING or not _fits(machine, request):
+            return None
+        return machine
+
+    def _named(self, request: GpuRequest) -> Machine | None:
+        for machine in self._registry.machines():
+            if machine.name == request.on or (
+                machine.provider_id == request.on and request.cloud in ("", machine.provider)
+            ):
+                break
+        else:
+            if request.cloud:
+                return None  # the name of something that its provider can reach, perhaps
+            machine = self._registry.get(request.on)
+            raise MachineNotFoundError(f"{request.on} has ended: {machine.note or machine.state.value}.")
+        if machine.state in _LEAVING or _launching(machine):
+            raise ConflictError(
+                f"{machine.name} is {machine.state.value} and cannot be used now.",
+                hint="Wait until it is ready, or leave out --on.",
+            )
+        if not _fits(machine, request):
+            raise ConfigurationError(
+                f"{machine.name} is not what the options ask for: it is {machine.offer.title}.",
+                hint=f"Keep --on {machine.name} alone, or leave it out.",
+            )
+        return machine
+
+    def offers(self, request: GpuRequest) -> list[Offer]:
+        """Return what can be had for `request` now, cheapest first.
+
+        Without a cloud and a GPU that is this computer. A cloud that fails does not hide the others.
+
+        Raises:
+            ConfigurationError: No cloud lets us in; the message lists what was looked at.
+            NoCapacityError: Nothing fits.
+            ProviderError: The one cloud asked for failed.
+        """
+        names = [request.cloud] if request.cloud else provider_names() if request.gpu else ["local"]
+        answers = self._ask(names, request)
+        if request.cloud and isinstance(error := answers[request.cloud], GpuRemoteError):
+            raise error
+        found = [o for answer in answers.values() if not isinstance(answer, GpuRemoteError) for o in answer]
+        ranked = [
+            o
+            for o in rank(found, request)
+            # a stand-in is for those who ask for it, and money is only spent on what was asked for
+            if (not o.stand_in_for or request.cloud)
+            and (not o.price or request.costs_money)
+            and (not request.on or o.machine_type == request.on)
+        ]
+        if not ranked:
+            raise _nothing(request, answers)
+        return ranked
+
+    def _ask(self, names: Sequence[str], request: GpuRequest) -> dict[str, Sequence[Offer] | GpuRemoteError]:
+        answered: queue.SimpleQueue[tuple[str, Sequence[Offer] | GpuRemoteError]] = queue.SimpleQueue()
+
+        def ask(name: str) -> None:
+            try:
+                answered.put((name, load_provider(name, self._config).offers(request)))
+            except GpuRemoteError as e:
+                answered.put((name, e))
+            except Exception as e:  # one provider's bug must not hide the others
+                answered.put((name, ProviderError(f"{name} failed: {e!r}.")))
+
+        late = ProviderError(f"No answer within {OFFERS_LIMIT:.0f} s.", hint="Try again, or another --cloud.")
+        answers: dict[str, Sequence[Offer] | GpuRemoteError] = dict.fromkeys(names, late)
+        for name in names:
+            threading.Thread(target=ask, args=(name,), name=f"offers of {name}", daemon=True).start()
+        limit = time.monotonic() + OFFERS_LIMIT
+        for _ in names:
+            try:
+                name, answer = answered.get(timeout=max(0.0, limit - time.monotonic()))
+            except queue.Empty:
+                break
+            answers[name] = answer
+        return answers
+
+    def launch(self, request: GpuRequest, notebook: str, report: Report, prepare: Prepare) -> Machine:
+        """Rent the cheapest machine that fits, bring it to ready, and bind `notebook` to it.
+
+        A failure or an interrupt at any point deletes what there is; the error says whether anything is
+        still billed.
+
+        Args:
+            request: What is wanted.
+            notebook: Path of the notebook; empty for none.
+            report: Called with a phase and a text for the status line; what it raises cancels the launch.
+            prepare: Called with the machine in `CONNECTING`; brings it to `READY`.
+
+        Raises:
+            NoCapacityError, QuotaError, ProviderAuthError: Nothing could be had.
+            GpuRemoteError: Something failed on the way.
+        """
+        report("offers", "looking for offers")
+        rental = Rental(self._config, self._registry, report, self._provider)
+        machine = rental.run(self.offers(request), prepare)
+        if notebook:
+            self._registry.bind(notebook, machine.name)
+        return machine
+
+    def delete(self, name: str, report: Report) -> None:
+        """Delete a machine, whatever it is doing, and wait until it is gone.
+
+        Raises:
+            MachineNotFoundError: There is no machine of that name.
+            ProviderError: It could not be deleted in time; the message says that it may still be billed.
+        """
+        machine = self._registry.get(name)
+        if machine.state.final:
+            return
+        mark_deleting(self._registry, name)
+        provider = self._provider(machine.provider)
+        if provider_id := machine.provider_id or find_id(provider, name):
+            delete_until_gone(provider, provider_id, name, report)
+        end(self._registry, name, _S.GONE, "deleted", rented=bool(provider_id))
+
+    def reap(self) -> list[str]:
+        """Bring the registry and the clouds together, and say in sentences what was done.
+
+        A launch whose process died is undone; a machine that is gone ends here too; one that carries our
+        tags and that nobody here knows is deleted. A machine that was ready is left alone: it ends itself
+        when nobody uses it.
+        """
+        # what is listed was in the registry before, so the registry must be read later
+        listed = {name: self._listed(name) for name in provider_names()}
+        said = [problem for problem in listed.values() if isinstance(problem, str)]
+        known = {machine.name: machine for machine in self._registry.machines()}
+        for machine in known.values():
+            said += self._tidy(machine)
+        for provider, descriptions in listed.items():
+            for description in descriptions if not isinstance(descriptions, str) else ():
+                if description.name not in known:
+                    said.append(self._delete_unknown(provider, description))
+        return said
+
+    def _listed(self, name: str) -> list[Description] | str:
+        ours = installation()
+        try:
+            return [d for d in self._provider(name).machines() if d.tags.get(OWNER_TAG) == ours]
+        except (ProviderAuthError, ConfigurationError):
+            return []  # a cloud that is not used
+        except GpuRemoteError as e:
+            return f"{name} did not list its machines: {e}"
+
+    def _tidy(self, machine: Machine) -> list[str]:
+        try:
+            if _launching(machine) or machine.state is _S.DELETING:
+                return self._end_if_left(machine.name)
+            return self._end_if_gone(machine)
+        except GpuRemoteError as e:
+            return [f"{machine.name}: {e}"]
+
+    def _end_if_left(self, name: str) -> list[str]:
+        try:
+            lease = self._registry.lease(name, 2 * DELETE_LIMIT)
+        except ConflictError:
+            return []  # its launch goes on
+        with lease:
+            machine = self._registry.get(name)
+            if not (_launching(machine) or machine.state is _S.DELETING):
+                return []
+            self.delete(name, _silent)
+        return [f"{name}: deleted, nobody was at work on it any more ({machine.state.value})."]
+
+    def _end_if_gone(self, machine: Machine) -> list[str]:
+        provider = self._provider(machine.provider)
+        presence = provider.describe(machine.provider_id).presence
+        if presence not in (Presence.GONE, Presence.PREEMPTED):
+            return []
+        provider.delete(machine.provider_id)  # what may be left of it: a disk, a folder
+        if presence is Presence.GONE:
+            mark_deleting(self._registry, machine.name)
+        end(self._registry, machine.name, _S(presence.value), f"found {presence.value}")
+        return [f"{machine.name}: {machine.provider} says that it is {presence.value}."]
+
+    def _delete_unknown(self, provider: str, found: Description) -> str:
+        try:
+            delete_until_gone(self._provider(provider), found.provider_id, found.name, _silent)
+        except GpuRemoteError as e:
+            return f"{found.name}: {e}"
+        return f"{found.name}: deleted, {provider} had it and nobody here knew it."
+
+    def _provider(self, name: str) -> Provider:
+        return load_provider(name, self._config)
+
+
+def _launching(machine: Machine) -> bool:
+    # a machine that was ready connects again after a cut; that is no launch, and it guards itself
+    early = (_S.REQUESTED, _S.CREATING, _S.BOOTING, _S.CONNECTING, _S.PREPARING)
+    return machine.state in early and not machine.ready_at
+
+
+def _fits(machine: Machine, request: GpuRequest) -> bool:
+    if request.cloud not in ("", machine.provider):
+        return False
+    # more GPUs than asked for are no reason to pay for a second machine
+    count = max(request.count, machine.offer.count)
+    return bool(rank([machine.offer], replace(request, count=count)))
+
+
+def _nothing(request: GpuRequest, answers: dict[str, Sequence[Offer] | GpuRemoteError]) -> GpuRemoteError:
+    what = f"{request.gpu} ×{request.count}" if request.count > 1 else request.gpu or "a machine"
+    looked = []
+    for name, answer in answers.items():
+        if isinstance(answer, GpuRemoteError):
+            looked.append(f"\n  {name}: {answer.message}")
+        else:
+            looked.append(f"\n  {name}: nothing that fits")
+    errors = [a for a in answers.values() if isinstance(a, GpuRemoteError)]
+    shut_out = errors and all(isinstance(e, (ProviderAuthError, ConfigurationError)) for e in errors)
+    kind = ConfigurationError if shut_out else NoCapacityError
+    hint = f"To try it for nothing on this computer: --cloud local --gpu {request.gpu}"
+    if request.cloud or not request.gpu:
+        hint = "Ask for less: leave out --region, --zone, --max-price, --cpus or --memory."
+    return kind(f"Nothing was found for {what}. Looked at:{''.join(looked)}", hint=hint)
+
+
+def _silent(phase: str, text: str) -> None:
+    pass
