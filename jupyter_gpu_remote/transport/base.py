@@ -44,17 +44,25 @@ class Completed:
 
 
 class Process(Protocol):
-    """A running command over there. Closing `stdin` sends end-of-file."""
+    """A running command over there. Closing `stdin` sends end-of-file; flush what must arrive before that."""
 
     stdin: BinaryIO
     stdout: BinaryIO
     stderr: BinaryIO
 
     def wait(self, timeout: float | None = None) -> int:
-        """Return its exit code; raise `TransportTimeoutError` after `timeout` seconds."""
+        """Return its exit code, 128 + N when signal N ended it.
+
+        Raises:
+            TransportTimeoutError: It still runs after `timeout` seconds.
+            ConnectionLostError: The connection broke before it ended.
+        """
+
+    def close(self) -> None:
+        """Free the channel; a command that still runs meets the end of its streams."""
 
     def kill(self) -> None:
-        """End it and free the channel."""
+        """End it, and free the channel."""
 
 
 class Stream(Protocol):
@@ -105,24 +113,48 @@ class Transport(ABC):
         """
 
     @abstractmethod
-    def popen(self, argv: Sequence[str]) -> Process:
-        """Start a command and return its streams."""
+    def popen(
+        self, argv: Sequence[str], *, stdin: BinaryIO | None = None, stdout: BinaryIO | None = None
+    ) -> Process:
+        """Start a command and return its streams.
+
+        Args:
+            argv: The command and its arguments.
+            stdin: An open file, read from where it stands, in place of a pipe.
+            stdout: An open file, written from where it stands, in place of a pipe.
+
+        Raises:
+            ConnectionLostError: There is no connection.
+        """
 
     @abstractmethod
     def connect_unix(self, path: str) -> Stream:
-        """Return a stream to the unix socket `path` over there.
+        """Return a stream to the unix socket `path` over there, after one round trip.
 
         Raises:
-            TransportError: Nobody listens there, or the connection broke.
+            TransportError: Nobody listens there.
+            TransportTimeoutError, ConnectionLostError: The connection froze or broke.
         """
 
     @abstractmethod
     def put(self, source: Path, target: str, progress: Progress | None = None) -> None:
-        """Copy one file out. Over several connections at once when it is large and the link is long."""
+        """Copy one file out, with its permission bits; it appears under `target` only when complete.
+
+        Over several connections at once when it is large and the link is long.
+
+        Raises:
+            TransportError: It cannot be written over there.
+            OSError: It cannot be read here.
+        """
 
     @abstractmethod
     def get(self, source: str, target: Path, progress: Progress | None = None) -> None:
-        """Copy one file back, like `put`."""
+        """Copy one file back, like `put`.
+
+        Raises:
+            TransportError: It cannot be read over there.
+            OSError: It cannot be written here.
+        """
 
     @property
     @abstractmethod
@@ -135,4 +167,8 @@ class Transport(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Disconnect and remove every local trace."""
+        """Release what this object holds; a connection shared with other processes stays for them."""
+
+    def disconnect(self) -> None:
+        """End the connection for every process and delete its files: for when the machine is gone."""
+        self.close()

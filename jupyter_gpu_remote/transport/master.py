@@ -1,0 +1,270 @@
+"""One OpenSSH ControlMaster for each machine, shared by all our processes of this user.
+
+Everything about it lives in a private folder under one short name: the socket ``NAME``, the lock
+``NAME.lock``, the pinned key ``NAME.hosts``, the socket ``NAME.p`` by which it is probed and one
+``NAME.HASH`` for each unix socket that is forwarded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import select
+import socket
+import stat
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ..errors import ConfigurationError, TransportError, TransportTimeoutError
+from ..model import Address
+from . import diagnosis
+from .login import Login, environment, options
+
+# OpenSSH binds a temporary name 17 bytes longer than ours; 104 bytes is the shortest sun_path there is.
+_NAME_MAX = 32
+_FOLDER_MAX = 104 - 1 - 17 - 1 - _NAME_MAX
+# Nobody can listen there: the refusal takes exactly one round trip and starts nothing.
+_NOWHERE = "/dev/null/probe"
+# What ssh neither expands nor splits.
+_PLAIN_PATH = re.compile(r"/[\w./+,@=-]{1,100}")
+
+
+def control_dir() -> Path:
+    """Return the private folder of the control sockets, created on first use.
+
+    Raises:
+        TransportError: It exists and others could use it.
+    """
+    uid = os.geteuid()
+    runtime = os.environ.get("XDG_RUNTIME_DIR")
+    folders = [Path(runtime, "gpu-remote")] if runtime else []
+    folders += [Path(tempfile.gettempdir(), f"gpu-remote-{uid}"), Path(f"/tmp/gpu-remote-{uid}")]
+    for folder in folders:
+        if len(os.fsencode(folder)) > _FOLDER_MAX or not _PLAIN_PATH.fullmatch(str(folder)):
+            continue
+        try:
+            folder.mkdir(mode=0o700, exist_ok=True)
+            info = folder.lstat()
+        except OSError:
+            continue
+        if not stat.S_ISDIR(info.st_mode) or info.st_uid != uid or info.st_mode & 0o077:
+            raise TransportError(
+                f"{folder} is not a private folder of this user, so SSH connections cannot be kept there.",
+                hint=f"Look who made it, then remove it: rm -r {folder}",
+            )
+        return folder
+    raise TransportError(
+        "There is no folder for SSH control sockets: tried " + ", ".join(map(str, folders)) + ".",
+        hint="Set XDG_RUNTIME_DIR to a short path that only you can use.",
+    )
+
+
+class Master:
+    """The ssh process that holds a connection, and its files.
+
+    Args:
+        address: The machine.
+        lane: Empty for the connection that all processes share, else a name for one of our own.
+    """
+
+    def __init__(self, address: Address, lane: str = "") -> None:
+        self.address = address
+        self.login = Login(address)
+        self.path = control_dir() / (self.login.digest + lane)
+        self._persist = 60 if lane else 600
+
+    def _beside(self, suffix: str) -> Path:
+        return self.path.with_name(f"{self.path.name}.{suffix}")
+
+    @property
+    def client(self) -> list[str]:
+        """The argv, host excluded, of an ssh that uses this connection and can never make its own."""
+        never = options("ControlMaster=no", "ProxyCommand=false", "BatchMode=yes", "LogLevel=ERROR")
+        return ["ssh", "-F", "none", "-T", "-S", str(self.path), *never]
+
+    def listening(self) -> bool:
+        """Return whether a process holds the control socket."""
+        held = _connect(self.path)
+        if held:
+            held.close()
+        return held is not None
+
+    @contextmanager
+    def locked(self, deadline: float) -> Iterator[None]:
+        """Keep our other processes out.
+
+        Raises:
+            TransportTimeoutError: Another one was in until `deadline`.
+        """
+        import fcntl
+
+        path = self._beside("lock")
+        while True:
+            with path.open("a") as file:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    # `remove` may have deleted it between our open and our lock
+                    held = path.stat().st_ino == os.fstat(file.fileno()).st_ino
+                except (BlockingIOError, FileNotFoundError):
+                    held = False
+                if held:
+                    yield
+                    return
+            if time.monotonic() > deadline:
+                raise TransportTimeoutError(
+                    f"Another process was busy connecting to {self.address.host} all the time.",
+                    hint=f"If there is none: rm {path}",
+                )
+            time.sleep(0.02)
+
+    def start(self, timeout: float) -> None:
+        """Log in and leave a master behind; call it locked, with none running.
+
+        Raises:
+            TransportError: As `Transport.open` says.
+        """
+        end = time.monotonic() + timeout
+        argv = [
+            *self.login.argv(timeout, self._beside("hosts")),
+            *options(
+                f"ControlPersist={self._persist}", "StreamLocalBindMask=0177", "StreamLocalBindUnlink=yes"
+            ),
+            *("-M", "-S", str(self.path), "--", self.address.host),
+            # not only a test: a connection that never had an exec channel keeps Nagle's delay of 40 ms
+            "true",
+        ]
+        # no pipe: a master of an older OpenSSH keeps it open
+        with tempfile.TemporaryFile() as said:
+            try:
+                code = subprocess.run(
+                    argv,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=said,
+                    timeout=timeout,
+                    start_new_session=True,
+                    env=environment(),
+                ).returncode
+            except FileNotFoundError as e:
+                raise ConfigurationError(
+                    "There is no ssh on this computer.", hint="Install OpenSSH, or use paramiko."
+                ) from e
+            except BaseException as e:
+                self.kill()
+                if isinstance(e, subprocess.TimeoutExpired):
+                    raise diagnosis.no_answer(self.address, timeout) from None
+                raise
+            said.seek(0)
+            text = said.read().decode(errors="replace").strip()
+        if code:
+            self.kill()
+            raise diagnosis.from_openssh(self.address, code, text, timeout)
+        self._forward(self._beside("p"), _NOWHERE, end - time.monotonic())
+
+    def _forward(self, local: Path, remote: str, timeout: float) -> None:
+        local.unlink(missing_ok=True)
+        argv = [*self.client, "-O", "forward", "-L", f"{local}:{remote}", "gpu-remote"]
+        try:
+            done = subprocess.run(argv, capture_output=True, timeout=max(timeout, 1), start_new_session=True)
+        except subprocess.TimeoutExpired:
+            raise diagnosis.no_answer(self.address, timeout) from None
+        if done.returncode:
+            raise diagnosis.lost(self.address)
+
+    def connect(self, remote: str, timeout: float) -> socket.socket | None:
+        """Return a connection to the unix socket `remote` over there; None when it was refused.
+
+        One round trip, and no process after the first time. A forward says nothing when the far end is
+        reached and hangs up when it is not. The machine answers in order, so once the refusal of a probe
+        sent right behind is here, the refusal of this one would be too.
+
+        Raises:
+            ConnectionLostError, TransportTimeoutError: The connection broke or froze.
+        """
+        if not _PLAIN_PATH.fullmatch(remote):
+            return None
+        local = self._beside(hashlib.sha256(remote.encode()).hexdigest()[:8])
+        stream = _connect(local)
+        if stream is None:
+            with self.locked(time.monotonic() + timeout):
+                stream = _connect(local)
+                if stream is None:
+                    self._forward(local, remote, timeout)
+                    stream = _connect(local)
+        if stream is None:
+            raise diagnosis.lost(self.address)
+        try:
+            self.probe(timeout)
+        except BaseException:
+            stream.close()
+            raise
+        hung_up = select.poll()
+        hung_up.register(stream, select.POLLIN)
+        # the two refusals may reach us in either order within one turn of ssh's loop
+        if not hung_up.poll(5) or stream.recv(1, socket.MSG_PEEK):
+            return stream
+        stream.close()
+        return None
+
+    def probe(self, timeout: float) -> float:
+        """Return the seconds of one round trip through the connection.
+
+        Raises:
+            ConnectionLostError: There is no connection.
+            TransportTimeoutError: No answer within `timeout` seconds.
+        """
+        start = time.monotonic()
+        probe = _connect(self._beside("p"))
+        if probe is None:
+            raise diagnosis.lost(self.address)
+        with probe:
+            probe.settimeout(timeout)
+            try:
+                probe.recv(1)
+            except TimeoutError:
+                raise diagnosis.no_answer(self.address, timeout) from None
+            except ConnectionError:
+                pass
+        if not self.listening():
+            raise diagnosis.lost(self.address)
+        return time.monotonic() - start
+
+    def kill(self) -> None:
+        """End the master and every ssh that hangs on it, whatever state they are in."""
+        import psutil
+
+        mine = re.compile(re.escape(str(self.path)) + r"(?![\w.-])")
+        for process in psutil.process_iter(["name", "cmdline"]):
+            if process.info["name"] == "ssh" and mine.search(" ".join(process.info["cmdline"] or [])):
+                try:
+                    process.kill()
+                    process.wait(5)
+                except psutil.Error:
+                    continue
+        for path in (self.path, self._beside("p")):
+            path.unlink(missing_ok=True)
+
+    def remove(self, timeout: float) -> None:
+        """End the master and delete its files."""
+        with self.locked(time.monotonic() + timeout):
+            self.kill()
+            for path in self.path.parent.glob(self.path.name + ".*"):
+                path.unlink(missing_ok=True)
+
+
+def _connect(path: Path) -> socket.socket | None:
+    s = socket.socket(socket.AF_UNIX)
+    # a frozen listener whose queue is full would hold us for ever
+    s.settimeout(1)
+    try:
+        s.connect(str(path))
+    except OSError:
+        s.close()
+        return None
+    s.settimeout(None)
+    return s
