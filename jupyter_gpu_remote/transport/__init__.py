@@ -12,8 +12,8 @@ from .base import Transport
 KINDS = ("auto", "openssh", "paramiko")
 
 
-def new_transport(address: Address, kind: str = "auto") -> Transport:
-    """Return a transport to the machine at `address`, not connected yet.
+def open_transport(address: Address, kind: str = "auto") -> Transport:
+    """Return a transport to the machine at `address`, for `open` to connect.
 
     Args:
         address: Where it is.
@@ -36,20 +36,3 @@ def new_transport(address: Address, kind: str = "auto") -> Transport:
     raise ConfigurationError(
         f"There is no transport called {kind!r}.", hint=f"Use one of: {', '.join(KINDS)}."
     )
-
-
-def open_transport(address: Address, kind: str = "auto", timeout: float = 30) -> Transport:
-    """Return a transport connected to the machine at `address`.
-
-    Args:
-        address: Where it is.
-        kind: As for `new_transport`.
-        timeout: Seconds until it must have logged in.
-
-    Raises:
-        ConfigurationError: `kind` is unknown.
-        TransportError: As `Transport.open` says.
-    """
-    transport = new_transport(address, kind)
-    transport.open(timeout)
-    return transport

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import threading
 import time
@@ -146,10 +147,8 @@ class ParamikoTransport(BulkTransport):
 
     def _probe(self, timeout: float) -> float:
         start = time.monotonic()
-        try:
+        with contextlib.suppress(paramiko.ChannelException):
             self._channel(lambda c: c.open_unix(_NOWHERE, timeout), timeout).close()
-        except paramiko.ChannelException:
-            pass
         return time.monotonic() - start
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import getpass
+import logging
 import os
 import socket
 import threading
@@ -21,6 +22,9 @@ from . import diagnosis
 from .login import learnt_file
 
 _STREAMLOCAL = "direct-streamlocal@openssh.com"
+# what paramiko logs, tracebacks included, we raise
+_log = logging.getLogger("jupyter_gpu_remote.paramiko")
+_log.addHandler(logging.NullHandler())
 _ALIVE_EVERY = 5.0
 _ALIVE_LIMIT = 15.0
 
@@ -28,13 +32,20 @@ _ALIVE_LIMIT = 15.0
 class Connection(paramiko.Transport):
     """paramiko's connection, with the two requests that it lacks and an end to silence."""
 
-    def __init__(self, sock: Any) -> None:
+    def __init__(self, sock: Any, carrier: Connection | None = None) -> None:
         super().__init__(sock)
-        self.set_log_channel("jupyter_gpu_remote.paramiko")
+        self.daemon = True
+        self.set_log_channel(_log.name)
+        self._carrier = carrier
         self._unix = threading.local()
         ciphers = self.get_security_options().ciphers
         fast = tuple(c for c in ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com") if c in ciphers)
         self.get_security_options().ciphers = fast + tuple(c for c in ciphers if c not in fast)
+
+    def close(self) -> None:
+        super().close()
+        if self._carrier:
+            self._carrier.close()
 
     def open_unix(self, path: str, timeout: float) -> paramiko.Channel:
         """Open a channel to the unix socket `path` over there."""
@@ -51,7 +62,8 @@ class Connection(paramiko.Transport):
             data.add_string(path)
             data.add_string("")
             data.add_int(0)
-        super()._send_user_message(data)
+        parent: Any = super()
+        parent._send_user_message(data)
 
     def start_command(self, line: str, timeout: float) -> paramiko.Channel:
         """Run `line` on a new channel, without the wait for the answer that has no limit in paramiko."""
@@ -111,7 +123,7 @@ class ParamikoLogin:
         """
         connection: Connection | None = None
         try:
-            connection = Connection(self._socket(deadline))
+            connection = Connection(*self._socket(deadline))
             connection.banner_timeout = connection.auth_timeout = _left(deadline)
             self._handshake(connection, deadline)
             self._authenticate(connection, deadline)
@@ -129,7 +141,8 @@ class ParamikoLogin:
         connection.keep_alive()
         return connection
 
-    def _socket(self, deadline: float) -> Any:
+    def _socket(self, deadline: float) -> tuple[Any, Connection | None]:
+        """Return what reaches the machine, and the connection that carries it if one does."""
         jump = self._config.get("proxyjump", "none")
         if jump != "none":
             user, _, place = jump.rpartition("@")
@@ -143,14 +156,12 @@ class ParamikoLogin:
             channel = through.open_channel(
                 "direct-tcpip", (self.host, self.port), ("", 0), timeout=_left(deadline)
             )
-            # a channel has no other owner, so it takes its connection along
-            channel.through = through
-            return channel
+            return channel, through
         if self._config.get("proxycommand", "none") != "none":
-            return paramiko.ProxyCommand(self._config["proxycommand"])
+            return paramiko.ProxyCommand(self._config["proxycommand"]), None
         sock = socket.create_connection((self.host, self.port), timeout=_left(deadline))
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return sock
+        return sock, None
 
     def _handshake(self, connection: Connection, deadline: float) -> None:
         """Agree on keys, and make sure that the machine is the right one."""
@@ -192,7 +203,7 @@ class ParamikoLogin:
         keys: dict[str, str] = {}
         for file in files:
             if file.is_file():
-                found = paramiko.HostKeys(str(file)).lookup(self._known_name) or {}
+                found: Any = paramiko.HostKeys(str(file)).lookup(self._known_name) or {}
                 keys.update({kind: key.get_base64() for kind, key in found.items()})
         return keys
 
