@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -78,11 +79,14 @@ class Frontend:
         cwd: The notebook's folder.
         kernel: Which kernelspec.
         ready: Whether to wait until the kernel answers.
+        env: Environment variables of the kernel beyond those of this process.
     """
 
-    def __init__(self, cwd: Path, kernel: str = "python3", ready: bool = True) -> None:
+    def __init__(
+        self, cwd: Path, kernel: str = "python3", ready: bool = True, env: dict[str, str] | None = None
+    ) -> None:
         self.manager = KernelManager(kernel_name=kernel)
-        self.manager.start_kernel(cwd=str(cwd))
+        self.manager.start_kernel(cwd=str(cwd), env={**os.environ, **(env or {})})
         self.client: BlockingKernelClient = self.manager.client()
         self.client.start_channels()
         try:

@@ -41,6 +41,14 @@ def load(site: Site, quick: bool) -> Figures:
     return {"load_ext_ms": median["load"] * 1e3}
 
 
+def set_up(site: Site, quick: bool) -> Figures:
+    """Run the very first cell on a machine that has nothing but Python."""
+    folder = _folder(site, "set-up")
+    with Frontend(folder) as frontend:
+        frontend.time(ours.LOAD)
+        return {"first_cell_ever_s": frontend.time(ours.remote(site, "pass"), ours.SET_UP_LIMIT)}
+
+
 def sdks(site: Site, quick: bool) -> Figures:
     """Count cloud SDK modules in a kernel that loaded the extension and ran a cell on the local machine."""
     pretended = site.work / "sdks"

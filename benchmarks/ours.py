@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,10 +35,15 @@ def remote(site: Site, body: str, *options: str) -> str:
 
 
 @contextlib.contextmanager
-def connected(site: Site, cwd: Path) -> Iterator[Frontend]:
-    """Give a frontend in whose kernel a first cell has run on the site."""
+def connected(site: Site, cwd: Path, run: Path | None = None) -> Iterator[Frontend]:
+    """Give a frontend in whose kernel a first cell has run on the site.
+
+    Args:
+        cwd: The notebook's folder; made if need be.
+        run: Where shared connections are kept, if not where the others keep them.
+    """
     cwd.mkdir(exist_ok=True)
-    with Frontend(cwd) as frontend:
+    with Frontend(cwd, env={"XDG_RUNTIME_DIR": str(run)} if run else None) as frontend:
         frontend.time(LOAD)
         frontend.time(remote(site, "pass"), SET_UP_LIMIT)
         yield frontend
@@ -109,9 +115,18 @@ class Slider:
 
 
 def start(site: Site, warm: bool) -> float:
-    """Return the seconds of the first cell on a new remote kernel, the agent being up.
+    """Return the seconds of the first cell of a new notebook, which gets a new kernel over there.
 
     Args:
-        warm: Whether this process is connected to the machine before.
+        warm: Whether the connection that notebooks share is there before.
     """
-    raise NotImplementedError
+    folder = site.work / "start"
+    folder.mkdir(exist_ok=True)
+    with contextlib.ExitStack() as stack:
+        # where shared connections are kept: nobody has been in a new folder
+        run = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="run-", dir=site.work)))
+        if warm:
+            stack.enter_context(connected(site, folder, run))
+        frontend = stack.enter_context(Frontend(folder, env={"XDG_RUNTIME_DIR": str(run)}))
+        frontend.time(LOAD)
+        return frontend.time(remote(site, "pass"))

@@ -7,18 +7,16 @@ import getpass
 import json
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import psutil
-
 from benchmarks import cable
+from benchmarks.workplace import ending, home_of_sites
 
 CIPHER = "aes128-gcm@openssh.com"
 RTT = 0.080
@@ -34,7 +32,7 @@ class Site:
     """A machine to reach by SSH and how the peers reach it.
 
     Attributes:
-        work: A folder to use here, with a short path; removed afterwards.
+        work: The `workplace`.
         host: Where its sshd listens.
         port: On which port.
         key: Private key that may log in.
@@ -75,20 +73,11 @@ class Site:
 
     @property
     def destination(self) -> str:
-        """The machine as ``user@host``."""
-        return f"{getpass.getuser()}@{self.host}"
-
-
-def _keygen(path: Path) -> str:
-    if not path.exists():
-        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", path], check=True)
-    return " ".join(path.with_name(path.name + ".pub").read_text().split()[:2])
+        """The machine as ``user@host:port``."""
+        return f"{getpass.getuser()}@{self.host}:{self.port}"
 
 
 def _write_sshd_config(site: Site) -> Path:
-    # one home for all sites: what is set up there once need not be set up again at the end of the cable
-    home = site.work / "home"
-    home.mkdir(exist_ok=True)
     config = site.work / f"sshd_config_{site.host}"
     config.write_text(f"""\
 ListenAddress {site.host}
@@ -102,7 +91,7 @@ UsePAM no
 PidFile none
 MaxStartups 100
 MaxSessions 100
-SetEnv HOME={home}
+SetEnv HOME={home_of_sites(site.work)}
 Subsystem sftp internal-sftp
 """)
     return config
@@ -151,36 +140,6 @@ def _wait_for_ssh(site: Site, limit: float = 20) -> None:
 
 
 @contextlib.contextmanager
-def ending(argv: Sequence[str], **options: object) -> Iterator[subprocess.Popen[str]]:
-    """Run a command with everything it starts, until the block is left."""
-    process = subprocess.Popen(argv, start_new_session=True, text=True, **options)  # type: ignore[call-overload]
-    try:
-        yield process
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGTERM)
-        try:
-            process.wait(5)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-
-
-def end_all_of(work: Path) -> None:
-    """End every process that was given a home or a state folder in `work`: agents, kernels, ssh masters."""
-    mine = []
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error):
-            folders = map(process.environ().get, ("HOME", "JUPYTER_GPU_REMOTE_DIR"))
-            if any(folder and Path(folder).parent == work for folder in folders):
-                process.terminate()
-                mine.append(process)
-    for process in psutil.wait_procs(mine, timeout=5)[1]:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.kill()
-
-
-@contextlib.contextmanager
 def _sshd(site: Site, server: str = "") -> Iterator[None]:
     program = shutil.which("sshd", path=os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"]))
     if not program:
@@ -199,15 +158,18 @@ def _sshd(site: Site, server: str = "") -> Iterator[None]:
 
 
 def _site(work: Path, host: str, port: int, namespace: str = "", cable_pid: int = 0) -> Site:
-    host_key = _keygen(work / "host_key")
-    _keygen(work / "key")
+    host_key = (work / "host_key.pub").read_text().strip()
     ssh_config = work / f"ssh_config_{host}"
     return Site(work, host, port, work / "key", host_key, ssh_config, namespace, cable_pid)
 
 
 @contextlib.contextmanager
 def near(work: Path) -> Iterator[Site]:
-    """Give a machine on loopback; `work` is where its and our files go."""
+    """Give a machine on loopback.
+
+    Args:
+        work: A `workplace`.
+    """
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]
@@ -219,6 +181,10 @@ def near(work: Path) -> Iterator[Site]:
 @contextlib.contextmanager
 def far(work: Path, mtu: int) -> Iterator[Site]:
     """Give a machine `RTT` seconds away, in a network namespace of its own.
+
+    Args:
+        work: A `workplace`.
+        mtu: Bytes that a packet on the way may have.
 
     Raises:
         Skip: There are no namespaces to be had here.

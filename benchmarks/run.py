@@ -9,14 +9,11 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import os
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -25,7 +22,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from benchmarks import bulk, far, near, ours, report, rig  # noqa: E402
+from benchmarks import bulk, far, near, ours, report, rig, workplace  # noqa: E402
 from benchmarks.measure import Figures  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results" / "latest.json"
@@ -39,47 +36,36 @@ class Part:
         measure: Returns them, given the machine and whether to be quick; may raise `rig.Skip`.
         keys: Which they are.
         mtu: Packet size of the long cable; 0 measures on loopback.
+        cells: Whether it runs cells on the site, which must be set up first.
         limit: Seconds it may take.
     """
 
     measure: Callable[[rig.Site, bool], Figures]
     keys: tuple[str, ...]
     mtu: int = 0
+    cells: bool = True
     limit: float = 300
 
 
 PARTS = {
-    "load": Part(near.load, ("load_ext_ms",)),
-    "sdks": Part(near.sdks, ("import_cloud_sdks",), limit=ours.SET_UP_LIMIT),
+    "load": Part(near.load, ("load_ext_ms",), cells=False),
+    "sdks": Part(near.sdks, ("import_cloud_sdks",), cells=False, limit=ours.SET_UP_LIMIT),
+    "set-up": Part(near.set_up, (), limit=ours.SET_UP_LIMIT),
     "pass": Part(near.warm_pass, ("warm_pass_vs_direct",)),
     "px": Part(near.px, ("warm_pass_vs_px",)),
     "flood": Part(near.flood, ("flood_200k_lines_vs_direct", "agent_memory_mb")),
     "slider": Part(near.slider, ("slider_during_cell_ms",)),
     "nochange": Part(near.nochange, ("nochange_sync_vs_rsync",)),
-    "bulk": Part(bulk.loopback, ("pull_256mb_vs_ssh_cat", "push_256mb_vs_ssh_cat")),
+    "bulk": Part(bulk.loopback, ("pull_256mb_vs_ssh_cat", "push_256mb_vs_ssh_cat"), cells=False),
     "far-pass": Part(far.warm_pass, ("warm_pass_rtts_at_80ms",), mtu=1500),
     "far-start": Part(far.starts, ("warm_start_vs_sshpyk_at_80ms", "cold_start_vs_sshpyk_at_80ms"), mtu=1500),
-    "far-bulk": Part(bulk.long_link, ("pull_64mb_at_80ms_vs_one_openssh_channel",), mtu=9000),
+    "far-bulk": Part(bulk.long_link, ("pull_64mb_at_80ms_vs_one_openssh_channel",), mtu=9000, cells=False),
     "far-cuts": Part(far.cuts, ("lost_lines_on_cut",), mtu=1500, limit=400),
 }
 
 
 class PartFailed(Exception):
     """A part did not come to its end; says why in a line."""
-
-
-def _environment(work: Path) -> dict[str, str]:
-    """Return an environment in which nobody's files leave the rig's folder."""
-    mine = {
-        "IPYTHONDIR": "ipython",
-        "JUPYTER_DATA_DIR": "data",
-        "JUPYTER_CONFIG_DIR": "config",
-        "JUPYTER_RUNTIME_DIR": "run",
-        "JUPYTER_GPU_REMOTE_DIR": "state",
-    }
-    for folder in mine.values():
-        (work / folder).mkdir(exist_ok=True)
-    return {**os.environ, **{name: str(work / folder) for name, folder in mine.items()}}
 
 
 def _measure(name: str, site: rig.Site, quick: bool) -> Figures:
@@ -94,7 +80,9 @@ def _measure(name: str, site: rig.Site, quick: bool) -> Figures:
     argv += ["--quick"] * quick
     with (
         log.open("w") as out,
-        rig.ending(argv, stdout=out, stderr=out, cwd=ROOT, env=_environment(site.work)) as process,
+        workplace.ending(
+            argv, stdout=out, stderr=out, cwd=ROOT, env=workplace.environment(site.work)
+        ) as process,
     ):
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(PARTS[name].limit)
@@ -122,33 +110,25 @@ def _part(name: str, site: rig.Site, answer: Path, quick: bool) -> None:
     answer.write_text(json.dumps(said))
 
 
-@contextlib.contextmanager
-def _work() -> Iterator[Path]:
-    # short, for unix sockets; resolved, for comparison with what processes say of themselves
-    work = Path(tempfile.mkdtemp(prefix="bench-")).resolve()
-    try:
-        yield work
-    finally:
-        rig.end_all_of(work)
-        shutil.rmtree(work, ignore_errors=True)
-
-
 def measure(keys: set[str], quick: bool) -> dict[str, Any]:
     """Measure the parts that give `keys` and return all that was found out, flat."""
     figures: dict[str, Any] = {**report.machine(), "quick": quick, "date": time.strftime("%Y-%m-%d")}
     problems: dict[str, dict[str, str]] = {"skipped": {}, "failed": {}}
-    with _work() as work, rig.near(work) as loopback:
-        for name, part in PARTS.items():
-            if not keys & set(part.keys):
-                continue
-            start = time.monotonic()
+    chosen = {name for name, part in PARTS.items() if keys & set(part.keys)}
+    if any(PARTS[name].cells for name in chosen):
+        chosen.add("set-up")
+    with workplace.workplace() as work, rig.near(work) as loopback:
+        for name in (name for name in PARTS if name in chosen):
+            part, start = PARTS[name], time.monotonic()
             try:
                 with rig.far(work, part.mtu) if part.mtu else contextlib.nullcontext(loopback) as site:
                     figures.update(_measure(name, site, quick))
                 how = "done"
             except (rig.Skip, PartFailed) as e:
                 how = "skipped" if isinstance(e, rig.Skip) else "failed"
-                problems[how].update(dict.fromkeys(part.keys, str(e)))
+                problems[how].update(dict.fromkeys(part.keys or (name,), str(e)))
+            finally:
+                workplace.end_clients(work)
             print(f"{name}: {how} in {time.monotonic() - start:.0f} s", file=sys.stderr, flush=True)
     return {**figures, **problems}
 

@@ -12,6 +12,7 @@ import pytest
 
 from benchmarks import cable, report, rig, run
 from benchmarks.measure import interleaved
+from benchmarks.workplace import workplace
 
 from ..conftest import need, wait_for
 
@@ -108,10 +109,10 @@ def test_a_part_that_fails_leaves_a_line_and_the_others_their_figures(
 
 
 @pytest.mark.root
-def test_connections_from_before_a_cut_are_reset_and_new_ones_work(tmp_path: Path) -> None:
+def test_connections_from_before_a_cut_are_reset_and_new_ones_work() -> None:
     need(os.geteuid() == 0 and os.access("/dev/net/tun", os.W_OK), "root and /dev/net/tun")
     need(shutil.which("ip"), "the command ip")
-    with rig.far(tmp_path, mtu=1500) as site:
+    with workplace() as work, rig.far(work, mtu=1500) as site:
         ssh = [*site.enter, "ssh", "-F", str(site.ssh_config), site.PLAIN]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
         before = subprocess.Popen([*ssh, "echo up; cat"], text=True, **pipes)
@@ -130,10 +131,10 @@ def test_connections_from_before_a_cut_are_reset_and_new_ones_work(tmp_path: Pat
 
 
 @pytest.mark.root
-def test_the_long_link_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_the_long_link_leaves_nothing_behind() -> None:
     need(os.geteuid() == 0 and os.access("/dev/net/tun", os.W_OK), "root and /dev/net/tun")
     need(shutil.which("ip"), "the command ip")
-    with rig.far(tmp_path, mtu=1500) as site:
+    with workplace() as work, rig.far(work, mtu=1500) as site:
         assert Path("/run/netns", site.namespace).exists()
     assert not Path("/run/netns", site.namespace).exists()
     assert not Path(f"/proc/{site.cable_pid}").exists()
