@@ -9,6 +9,7 @@ one job after another, so that Ctrl-C reaches it.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import platform
 import queue
@@ -74,9 +75,7 @@ class Frontends(ConnectionFileMixin):  # type: ignore[misc]
         self.load_connection_file()
         self.session = Session(parent=self, key=self.session.key, username="kernel")
         self.context = zmq.Context.instance()
-        self.sockets = {
-            name: self._bind(zmq.ROUTER, getattr(self, f"{name}_port")) for name in _CHANNELS
-        }
+        self.sockets = {name: self._bind(zmq.ROUTER, getattr(self, f"{name}_port")) for name in _CHANNELS}
         self.iopub = self._bind(zmq.XPUB, self.iopub_port)
         heartbeat = self._bind(zmq.ROUTER, self.hb_port)
         threading.Thread(target=zmq.proxy, args=(heartbeat, heartbeat), daemon=True).start()
@@ -111,9 +110,10 @@ class RelayKernel:
         self.jobs: queue.SimpleQueue[Callable[[], Any] | None] = queue.SimpleQueue()
         self._out: queue.SimpleQueue[tuple[Any, list[Any]]] = queue.SimpleQueue()
         self._idents: dict[str, tuple[str, list[bytes]]] = {}
+        self._begun: set[str] = set()
         self._held: dict[str, list[Message]] = {}
         self._busy_with_job = False
-        self._status = StatusLine(lambda text: None)
+        self._status = self._launch = StatusLine()
         wake = f"inproc://wake-{id(self)}"
         self._woken = self.front.context.socket(zmq.PULL)
         self._woken.bind(wake)
@@ -127,7 +127,7 @@ class RelayKernel:
         """Serve until told to shut down."""
         self._publish("status", {"execution_state": "starting"}, {})
         threading.Thread(target=self._serve_frontends, name="frontends", daemon=True).start()
-        self.jobs.put(self._prepare_quietly)
+        self.jobs.put(self._prepare_early)
         while True:
             try:
                 job = self.jobs.get()
@@ -142,30 +142,39 @@ class RelayKernel:
                 self._busy_with_job = False
         self.notebook.detach()
 
-    def _prepare_quietly(self) -> None:
-        """Begin to launch as soon as the kernel starts; what fails is told to the first cell."""
-        try:
-            self._prepare(lambda phase, text: None)
-        except GpuRemoteError:
-            pass
+    def _prepare_early(self) -> None:
+        """Begin to launch as soon as the kernel starts; what fails is told to the first cell, which retries."""
+        with contextlib.suppress(GpuRemoteError):
+            self._prepare()
 
-    def _prepare(self, report: Callable[[str, str], None]) -> None:
-        self.notebook.prepare(request_from(self.notebook.config), report)
+    def _prepare(self) -> None:
+        """Get the machine; the first cell that waits for it shows how far that is."""
+        machine = self.notebook.prepare(request_from(self.notebook.config), self._report)
+        seconds = self._launch.seconds
+        self._launch.end(f"{machine.offer.title} · {machine.name} · ready in {seconds:.1f} s")
+
+    def _report(self, phase: str, text: str) -> None:
+        self._launch.phase(phase, text)
+
+    def _place(self, header: dict[str, Any]) -> Callable[[str], None]:
+        """Return what shows a status line in the cell of a request."""
+        return in_cell(lambda kind, content: self._publish(kind, content, header))
 
     def _execute(self, parts: list[bytes]) -> None:
         """Send a cell; first make sure of the machine and send changed files."""
         header = json.loads(parts[0])
-        status = self._status = StatusLine(in_cell(lambda kind, content: self._publish(kind, content, header)))
+        self._status = StatusLine(self._place(header))
         try:
             if not self._ready():
-                self._prepare(status.phase)
-                status.end()
+                self._launch = self._status
+                self._prepare()
+                self._status = StatusLine(self._place(header))
             kernel = self.notebook.kernel
             assert kernel is not None
             if self.notebook.sync is not None:
                 self._warn(self.notebook.sync.push().warnings(), header)
         except (GpuRemoteError, KeyboardInterrupt) as e:
-            status.end()
+            self._launch.end()
             self._fail(header, e)
             return
         execution = kernel.follow(header["msg_id"])
@@ -184,7 +193,9 @@ class RelayKernel:
             try:
                 self._warn(self.notebook.sync.pull().warnings(), header)
             except (GpuRemoteError, KeyboardInterrupt) as e:
-                self._warn([str(e) or "Fetching files was interrupted; the next cell goes on with it."], header)
+                self._warn(
+                    [str(e) or "Fetching files was interrupted; the next cell goes on with it."], header
+                )
         for message in held:
             self._forward_back(message)
 
@@ -199,7 +210,6 @@ class RelayKernel:
         """Answer an execute request with an error of ours."""
         name, text = type(error).__name__, str(error)
         content = {"ename": name, "evalue": text, "traceback": f"{name}: {text}".splitlines()}
-        self._publish("status", {"execution_state": "busy"}, header)
         self._publish("error", content, header)
         self._reply("execute_reply", {"status": "error", "execution_count": 0, **content}, header)
         self._publish("status", {"execution_state": "idle"}, header)
@@ -217,6 +227,8 @@ class RelayKernel:
         )
         if ends and message.parent_id in self._held:
             self._held[message.parent_id].append(message)
+        elif message.type == "status" and message.parent_id in self._begun:
+            self._begun.discard(message.parent_id)  # "busy" has been said
         else:
             self._forward_back(message)
 
@@ -278,6 +290,9 @@ class RelayKernel:
             if len(self._idents) > 10_000:
                 del self._idents[next(iter(self._idents))]
         if kind == "execute_request":
+            if not self._ready():
+                self._begin(header)
+                self._launch.appear(self._place(header))
             self.jobs.put(lambda: self._execute(parts))
         elif kind == "interrupt_request":
             self._interrupt(header)
@@ -291,6 +306,11 @@ class RelayKernel:
             kernel = self.notebook.kernel
             assert kernel is not None
             kernel.forward(_CHANNELS[channel], parts, msg_id)
+
+    def _begin(self, header: dict[str, Any]) -> None:
+        """Say that the kernel works on a cell which can't be sent yet."""
+        self._begun.add(header["msg_id"])
+        self._publish("status", {"execution_state": "busy"}, header)
 
     def _answer_before_ready(self, header: dict[str, Any], parts: list[bytes]) -> None:
         kind, content = header["msg_type"], json.loads(parts[3])

@@ -35,7 +35,9 @@ class LiveMachine:
 
     def __init__(self, machine: Machine, config: GpuRemote, registry: Registry) -> None:
         if machine.address is None:
-            raise TransportError(f"The machine {machine.name} has no address yet.", hint="Wait for its launch.")
+            raise TransportError(
+                f"The machine {machine.name} has no address yet.", hint="Wait for its launch."
+            )
         self.machine = machine
         self.transport = open_transport(machine.address, config.transport)
         self._config = config
@@ -81,9 +83,7 @@ class LiveMachine:
                 time.sleep(1)
 
     def _ensure_agent(self, report: Report) -> None:
-        agent = ensure_agent(
-            self.transport, self.machine.python, lambda text: report("preparing", text)
-        )
+        agent = ensure_agent(self.transport, self.machine.python, lambda text: report("preparing", text))
         changes: dict[str, Any] = {"home": agent.home, "agent_socket": agent.socket}
         if self.machine.address and not self.machine.address.host_key:
             key = self.transport.learnt_host_key()

@@ -75,11 +75,12 @@ class StatusLine:
     """A line that changes in place; nothing appears until there is something to say.
 
     Args:
-        show: Puts a text in its place.
+        show: Puts a text in its place; None keeps the line unseen until it is to `appear`.
     """
 
-    def __init__(self, show: Callable[[str], None]) -> None:
-        self._show = show
+    def __init__(self, show: Callable[[str], None] | None = None) -> None:
+        self._place = show
+        self._text = ""
         self._began = time.monotonic()
         self._shown = False
         self._phase = ""
@@ -90,6 +91,17 @@ class StatusLine:
     def seconds(self) -> float:
         """Seconds since the line was made."""
         return time.monotonic() - self._began
+
+    def appear(self, show: Callable[[str], None]) -> None:
+        """Show an unseen line in this place from now on."""
+        if self._place is None:
+            self._place = show
+            show(self._text)
+
+    def _show(self, text: str) -> None:
+        self._text = text
+        if self._place is not None:
+            self._place(text)
 
     def phase(self, phase: str, text: str = "") -> None:
         """Show what is going on now, with the time it has taken so far."""
