@@ -17,7 +17,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from .ignore import Rules
+from .ignore import Rules, is_ignored, rules_in
 from .manifest import (
     INCOMING,
     NEVER,
@@ -33,9 +33,6 @@ from .manifest import (
     unpack,
 )
 from .watch import Watch
-
-RULE_FILES = (".gitignore", ".gpuignore")
-"""In order: the second can take back what the first one says."""
 
 _NEVER = frozenset(map(os.fsencode, NEVER))
 _ENVIRONMENT_MARKS = frozenset({b"pyvenv.cfg", b"conda-meta"})
@@ -100,7 +97,7 @@ class Folder:
             for item in listing:
                 relative = folder + b"/" + item.name if folder else item.name
                 is_dir = item.is_dir(follow_symlinks=False)
-                if item.name in _NEVER or _ignored(rules, relative, item.name, is_dir):
+                if item.name in _NEVER or is_ignored(rules, relative, item.name, is_dir):
                     continue
                 if is_dir:
                     todo.append((relative, rules))
@@ -265,32 +262,11 @@ def answer(folder: Folder, question: str, data: bytes) -> bytes:
     return pack(folder.apply(changes_from(data)))
 
 
-def rules_in(folder: bytes, names: Iterable[bytes]) -> bytes:
-    """Return what the ignore files of a folder say; like git, nothing when they are links or unreadable."""
-    texts = []
-    for name in map(os.fsencode, RULE_FILES):
-        if name in names:
-            with suppress(OSError):
-                fd = os.open(os.path.join(folder, name), os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
-                with open(fd, "rb") as file:
-                    texts.append(file.read().removeprefix(b"\xef\xbb\xbf"))
-    return b"\n".join(texts)
-
-
 def _listing(folder: bytes, device: int) -> list[os.DirEntry[bytes]]:
     with os.scandir(folder) as entries:
         if os.lstat(folder).st_dev != device:
             raise OSError(errno.EXDEV, "another file system is mounted there")
         return list(entries)
-
-
-def _ignored(rules: list[tuple[bytes, int, Rules]], path: bytes, name: bytes, is_dir: bool) -> bool:
-    # the rules closest to the entry speak first
-    for way, cut, some in reversed(rules):
-        verdict = some.verdict(way + path[cut:], name, is_dir)
-        if verdict is not None:
-            return verdict
-    return False
 
 
 def _entry(path: str, full: bytes, status: os.stat_result) -> Entry:

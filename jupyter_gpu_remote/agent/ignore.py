@@ -7,8 +7,16 @@ costs one match however many rules there are. `pathspec` differs from git in cha
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Collection, Sequence
+from contextlib import suppress
 from typing import NamedTuple
+
+RULE_FILES = (".gitignore", ".gpuignore")
+"""In order: the second can take back what the first one says."""
+
+_FILES = tuple(map(os.fsencode, RULE_FILES))
 
 _CLASSES = {
     b"alnum": rb"0-9A-Za-z",
@@ -57,6 +65,35 @@ class Rules:
         return None if index < 0 else not negated
 
 
+def rules_in(folder: bytes, names: Collection[bytes] = _FILES) -> bytes:
+    """Return what the ignore files of a folder say; like git, nothing when they are links or unreadable.
+
+    Args:
+        names: What is in the folder, where that is known.
+    """
+    texts = []
+    for name in _FILES:
+        if name in names:
+            with suppress(OSError):
+                fd = os.open(folder + b"/" + name, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
+                with os.fdopen(fd, "rb") as file:
+                    texts.append(file.read().removeprefix(b"\xef\xbb\xbf"))
+    return b"\n".join(texts)
+
+
+def is_ignored(rules: Sequence[tuple[bytes, int, Rules]], path: bytes, name: bytes, is_dir: bool) -> bool:
+    """Return whether an entry is ignored: the rules closest to it, the last ones, speak first.
+
+    Args:
+        rules: Each with what to put before `path`, and how much of `path` to cut off before that.
+    """
+    for way, cut, some in reversed(rules):
+        verdict = some.verdict(way + path[cut:], name, is_dir)
+        if verdict is not None:
+            return verdict
+    return False
+
+
 class _Matcher:
     """Finds the first of some rules that matches."""
 
@@ -78,7 +115,7 @@ def _alternatives(rules: list[tuple[int, _Rule]]) -> re.Pattern[bytes] | None:
 
 
 def _lines(text: bytes) -> list[bytes]:
-    lines = [line.removesuffix(b"\r") for line in text.removeprefix(b"\xef\xbb\xbf").split(b"\n")]
+    lines = [line.removesuffix(b"\r") for line in text.split(b"\n")]
     return [re.sub(rb"(?s)^((?:[^\\ ]|\\.| +(?=[^ ]))*) *$", rb"\1", line) for line in lines]
 
 

@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
 
-from ..agent.folder import RULE_FILES, rules_in
+from ..agent.ignore import rules_in
 from ..agent.manifest import Outer
 
 
@@ -15,8 +15,7 @@ def rules_above(root: Path) -> Outer:
     """Return the ignore rules between the top of the git repository that `root` is in and `root`."""
     above = [root, *root.parents]
     top = next((i for i, folder in enumerate(above) if os.path.lexists(folder / ".git")), 0)
-    names = [os.fsencode(name) for name in RULE_FILES]
-    texts = [(folder, rules_in(os.fsencode(folder), names)) for folder in above[top:0:-1]]
+    texts = [(folder, rules_in(os.fsencode(folder))) for folder in above[top:0:-1]]
     return [
         (f"{root.relative_to(folder).as_posix()}/", text.decode("latin-1")) for folder, text in texts if text
     ]

@@ -8,7 +8,8 @@ import time
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
-from ..agent.folder import IN_THE_WAY, RULE_FILES, Folder
+from ..agent.folder import IN_THE_WAY, Folder
+from ..agent.ignore import RULE_FILES
 from ..agent.manifest import Applied, Changes, Manifest, Outer
 from ..agent.watch import watch
 from ..errors import SyncError
@@ -174,6 +175,7 @@ class FolderSync:
         if not self._here.entries and len(self._record.pairs) > 1:
             # more likely a disk that is not mounted than a wish to delete everything
             self._record.forget()
+            self._pull_due = self._pull_due or outward
 
     def _plan(self) -> Plan:
         here, there = self._here, self._there

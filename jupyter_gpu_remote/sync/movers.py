@@ -27,7 +27,9 @@ Progress = Callable[[int, int, str], None]
 
 Files = Mapping[str, Entry]
 
-_RESUME = "Run the cell again: what has arrived is not sent again."
+_END = 60.0
+"""Seconds for tar to end once all is said."""
+
 _LOST = {10, 12, 30, 35, 255}
 """rsync's exit codes for a connection that failed; 255 is ssh's own."""
 
@@ -143,7 +145,8 @@ class Tar:
                 for path in files:
                     self._add(tar, path)
             process.stdin.close()
-            self._finish(process, total)
+            if process.wait(_END):
+                raise OSError("tar on the machine failed")
         except OSError as e:
             raise self._broken(process, total, e) from e
         finally:
@@ -170,7 +173,9 @@ class Tar:
                     # a name that was not asked for could lead anywhere
                     if path in files and member.isreg():
                         self._take(tar, member, incoming / path)
-            self._finish(process, total)
+            # 1 and 2 are tar's own: it could not read some files, and has sent the rest
+            if process.wait(_END) not in (0, 1, 2):
+                raise OSError("tar on the machine failed")
         except (OSError, tarfile.TarError) as e:
             raise self._broken(process, total, e) from e
         finally:
@@ -202,19 +207,11 @@ class Tar:
             shutil.copyfileobj(content, out, 1 << 20)
         os.utime(target, (member.mtime, member.mtime))
 
-    def _finish(self, process: Process, total: int) -> None:
-        # 1 and 2 with files named: they could not be read, the rest is there
-        code = process.wait(60)
-        if code:
-            said = process.stderr.read().decode("utf-8", "replace")
-            if code == 255 or not self._transport.alive() or "No space left" in said or "not found" in said:
-                raise _failure(said.strip(), total, lost=code == 255 or not self._transport.alive())
-
     def _broken(self, process: Process, total: int, error: Exception) -> Exception:
-        if not self._transport.alive():
-            return _failure(str(error), total, lost=True)
-        said = process.stderr.read().decode("utf-8", "replace").strip()
-        return _failure(said or str(error), total, lost=not said and not isinstance(error, tarfile.TarError))
+        if self._transport.alive():
+            said = process.stderr.read().decode("utf-8", "replace").strip()
+            return _failure(said or str(error), total, lost=not said)
+        return _failure(str(error), total, lost=True)
 
 
 class _Padded:
@@ -280,13 +277,14 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _failure(said: str, total: int, lost: bool) -> Exception:
-    if "No space left" in said:
+    if "No space left" in said or "Wrote only" in said:
         return SyncError(
             f"The disk is full: {size(total)} had to be copied. {said.splitlines()[0]}",
-            hint="Make room there, or name what need not travel in .gpuignore.",
+            hint="Make room, or name what need not travel in .gpuignore.",
         )
     if lost:
         return ConnectionLostError(
-            f"The connection broke while files were copied: {said[-500:] or 'no answer'}", hint=_RESUME
+            f"The connection broke while files were copied: {said[-500:] or 'no answer'}",
+            hint="Nothing is lost. Run it again to go on.",
         )
-    return SyncError(f"Files could not be copied: {said[-1000:] or 'no reason given'}", hint=_RESUME)
+    return SyncError(f"Files could not be copied: {said[-1000:] or 'no reason given'}")

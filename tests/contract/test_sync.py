@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import stat
 import subprocess
 import sys
 import threading
@@ -17,6 +16,7 @@ from jupyter_gpu_remote.agent.folder import Folder, answer
 from jupyter_gpu_remote.agent.watch import watch
 from jupyter_gpu_remote.errors import ConnectionLostError, GpuRemoteError, SyncError
 from jupyter_gpu_remote.sync import FolderSync, Report
+from jupyter_gpu_remote.sync.movers import rsync_here
 from jupyter_gpu_remote.sync.remote import AgentFolder
 from jupyter_gpu_remote.transport.base import Transport
 from jupyter_gpu_remote.transport.openssh import OpenSshTransport
@@ -84,8 +84,6 @@ def rig(
     if way == "openssh-tar":
         monkeypatch.setattr("jupyter_gpu_remote.sync.folders.rsync_here", lambda: False)
     elif way == "openssh-rsync":
-        from jupyter_gpu_remote.sync.movers import rsync_here
-
         need(rsync_here(), "rsync 3.1 or newer")
     transport.open()
     rig = Rig(tmp_path, transport)
@@ -94,28 +92,20 @@ def rig(
     transport.close()
 
 
-@pytest.fixture
-def rsync_rig(rig: Rig, request: pytest.FixtureRequest) -> Rig:
-    return rig
-
-
 def tree(root: Path) -> dict[bytes, object]:
     """Return everything below `root` but our own folder: content, kind, exec bit, time."""
     found: dict[bytes, object] = {}
-    base = os.fsencode(root)
-    for folder, folders, files in os.walk(base):
-        folders[:] = [f for f in folders if f != b".jupyter_gpu_remote"]
-        for name in folders + files:
-            path = os.path.join(folder, name)
-            status = os.lstat(path)
-            key = os.path.relpath(path, base)
-            if stat.S_ISLNK(status.st_mode):
-                found[key] = ("link", os.readlink(path))
-            elif stat.S_ISDIR(status.st_mode):
-                found[key] = "folder"
-            else:
-                with open(path, "rb") as file:
-                    found[key] = (file.read(), bool(status.st_mode & 0o100), status.st_mtime_ns)
+    for path in root.rglob("*"):
+        if ".jupyter_gpu_remote" in path.parts:
+            continue
+        status = path.lstat()
+        key = os.fsencode(path.relative_to(root))
+        if path.is_symlink():
+            found[key] = ("link", os.fsencode(path.readlink()))
+        elif path.is_dir():
+            found[key] = "folder"
+        else:
+            found[key] = (path.read_bytes(), bool(status.st_mode & 0o100), status.st_mtime_ns)
     return found
 
 
@@ -147,9 +137,9 @@ def test_what_a_cell_made_comes_back(rig: Rig) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        b"with space", b"new\nline", b"'quotes\"", "größe-数.py".encode(), b"-rf", b"--delete", b"#comment", b";x",
-        b"\xff\xfe", b"$(touch gone)", b"*", b"back\\slash", b" lead", b"trail ", b":a", b"h:b", b"~", b"\x01\x7f",
-        b"n" * 255,
+        b"with space", b"new\nline", b"'quotes\"", "größe-数.py".encode(), b"-rf", b"--delete", b"#comment",
+        b";x", b"\xff\xfe", b"$(touch gone)", b"*", b"back\\slash", b" lead", b"trail ", b":a", b"h:b", b"~",
+        b"\x01\x7f", b"n" * 255,
     ],
 )  # fmt: skip
 def test_any_name_travels_both_ways(rig: Rig, name: bytes) -> None:
@@ -517,9 +507,8 @@ def test_a_broken_transfer_changes_nothing_and_goes_on_later(rig: Rig, sshd: Ssh
     (rig.here / "big").write_bytes(os.urandom(64 << 20))
     (rig.here / "a").write_text("a")
     rig.on_progress = sshd.cut
-    with pytest.raises((ConnectionLostError, SyncError)) as caught:
+    with pytest.raises(ConnectionLostError):
         rig.sync.push()
-    assert isinstance(caught.value, ConnectionLostError), caught.value
     assert not tree(rig.there)
     rig.on_progress = lambda: None
     wait_for(lambda: reopened(rig.transport), "the connection to be back")
@@ -615,34 +604,24 @@ def test_names_that_this_disk_cannot_tell_apart_are_refused(
     assert (rig.here / "Data.csv").read_text() == "mine"
 
 
-def test_a_machine_without_rsync_gets_a_tar_stream(tmp_path: Path, sshd: Sshd) -> None:
-    (tmp_path / "bin").mkdir()
-    for name in ("sh", "tar", "rm", "mkdir"):
-        (tmp_path / "bin" / name).symlink_to(subprocess.check_output(["which", name], text=True).strip())
-    ssh = OpenSshTransport(sshd.address)
-    ssh.open()
-    shell = tmp_path / "no rsync.sh"
-    shell.write_text("#!/bin/sh\nexit 127\n")
-    shell.chmod(0o755)
+def test_a_machine_without_rsync_gets_a_tar_stream(tmp_path: Path) -> None:
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for folder in ("/usr/bin", "/bin"):
+        for program in Path(folder).iterdir():
+            if program.name != "rsync" and not (programs / program.name).is_symlink():
+                (programs / program.name).symlink_to(program)
+    server = Sshd(tmp_path, {"SetEnv": f"PATH={programs}"}).start()
+    transport = OpenSshTransport(server.address)
     try:
-        rig = Rig(tmp_path, NoRsync(ssh, shell))
+        transport.open()
+        rig = Rig(tmp_path, transport)
         (rig.here / "a").write_text("a")
         rig.sync.push()
         assert same(rig)
     finally:
-        ssh.close()
-
-
-class NoRsync(OpenSshTransport):
-    """A connection to a machine where the command rsync is not found."""
-
-    def __init__(self, other: OpenSshTransport, shell: Path) -> None:
-        self.__dict__.update(other.__dict__)
-        self._shell = shell
-
-    @property
-    def rsync_shell(self) -> list[str]:
-        return [str(self._shell)]
+        transport.close()
+        server.stop()
 
 
 def test_two_processes_that_sync_one_folder_take_turns(rig: Rig) -> None:
