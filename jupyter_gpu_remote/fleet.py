@@ -72,7 +72,11 @@ class Fleet:
         else:
             if request.cloud:
                 return None  # the name of something that its provider can reach, perhaps
-            machine = self._registry.get(request.on)
+            try:
+                machine = self._registry.get(request.on)
+            except MachineNotFoundError as e:
+                e.hint += " For an SSH destination add --cloud ssh."
+                raise
             raise MachineNotFoundError(f"{request.on} has ended: {machine.note or machine.state.value}.")
         if machine.state in _LEAVING or _launching(machine):
             raise ConflictError(
@@ -261,7 +265,12 @@ def _fits(machine: Machine, request: GpuRequest) -> bool:
 
 
 def _nothing(request: GpuRequest, answers: dict[str, Sequence[Offer] | GpuRemoteError]) -> GpuRemoteError:
-    what = f"{request.gpu} ×{request.count}" if request.count > 1 else request.gpu or "a machine"
+    if request.on:
+        return MachineNotFoundError(
+            f"There is no machine called {request.on!r} at {' or '.join(answers)}.",
+            hint="See the names with: jupyter gpu-remote list. For an SSH destination add --cloud ssh.",
+        )
+    gpu = f"{request.gpu}:{request.count}" if request.count > 1 else request.gpu
     looked = []
     for name, answer in answers.items():
         if isinstance(answer, GpuRemoteError):
@@ -271,10 +280,10 @@ def _nothing(request: GpuRequest, answers: dict[str, Sequence[Offer] | GpuRemote
     errors = [a for a in answers.values() if isinstance(a, GpuRemoteError)]
     shut_out = errors and all(isinstance(e, (ProviderAuthError, ConfigurationError)) for e in errors)
     kind = ConfigurationError if shut_out else NoCapacityError
-    hint = f"To try it for nothing on this computer: --cloud local --gpu {request.gpu}"
+    hint = f"To try it for nothing on this computer: --cloud local --gpu {gpu}"
     if request.cloud or not request.gpu:
         hint = "Ask for less: leave out --region, --zone, --max-price, --cpus or --memory."
-    return kind(f"Nothing was found for {what}. Looked at:{''.join(looked)}", hint=hint)
+    return kind(f"Nothing was found for {gpu or 'a machine'}. Looked at:{''.join(looked)}", hint=hint)
 
 
 def _silent(phase: str, text: str) -> None:

@@ -506,7 +506,17 @@ def test_an_unknown_name_is_answered_with_the_one_that_was_meant(fleet: Fleet, r
     name = launch(fleet, registry).name
     with pytest.raises(MachineNotFoundError) as e:
         fleet.find(GpuRequest(on=name + "x"), "nb")
-    assert f"Did you mean {name}?" in e.value.hint
+    assert f"Did you mean {name}?" in e.value.hint and "--cloud ssh" in e.value.hint
+
+
+def test_a_name_that_the_cloud_does_not_know_rents_nothing(
+    fleet: Fleet, registry: Registry, cloud: type[FakeProvider]
+) -> None:
+    request = GpuRequest(cloud="fake", on="nobody")
+    assert fleet.find(request, "nb") is None
+    with pytest.raises(MachineNotFoundError, match="'nobody' at fake"):
+        launch(fleet, registry, request)
+    assert_nothing_left(registry, cloud)
 
 
 def test_a_name_of_a_machine_that_has_ended_is_answered_with_how(fleet: Fleet, registry: Registry) -> None:
