@@ -83,7 +83,7 @@ def _canonical(text: str) -> str:
 
 def _split(text: str) -> tuple[str, int]:
     """Return the name in `text` (as in `GPUS` when it is there) and the memory named in it, or 0."""
-    words = re.findall(r"[A-Z0-9.]+", text.upper())
+    words = re.findall(r"[A-Z0-9.]+", re.sub(r"(?<=\d)\s+(?=GI?B\b)", "", text.upper()))
     sizes = [int(m[1]) for w in words if (m := _SIZE.fullmatch(w))]
     key = "".join(w for w in words if not _NOISE.fullmatch(w) and not _SIZE.fullmatch(w))
     return _KEYS.get(key, key), sizes[0] if sizes else 0

@@ -15,6 +15,7 @@ from ..config import state_dir
 from ..errors import ConfigurationError, ProviderError
 from ..model import Address, Description, GpuRequest, MachineSpec, Offer, Presence
 from ..offers import rank, vendor_gpu
+from . import local_folder
 from .base import Provider
 from .local_folder import end_processes, lives, locked, make, marks, read, remove, start
 
@@ -172,7 +173,10 @@ def _describe(directory: Path) -> Description:
     else:
         # without a log it was never started: whoever began calls create again
         presence = Presence.GONE if (directory / "server.log").exists() else Presence.PENDING
-    return Description(directory.name, machine["name"], presence, address, python, machine["tags"])
+    poweroff = (sys.executable, "-m", local_folder.__name__, str(directory))
+    return Description(
+        directory.name, machine["name"], presence, address, python, machine["tags"], poweroff
+    )
 
 
 def _root() -> Path:

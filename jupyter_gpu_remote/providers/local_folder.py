@@ -197,3 +197,7 @@ def _unmount(path: Path) -> list[str]:
         with suppress(OSError, subprocess.TimeoutExpired):
             subprocess.run(["fusermount3", "-u", "-z", point], capture_output=True, timeout=LIMIT)
     return mounted()
+
+
+if __name__ == "__main__":
+    end_processes(Path(sys.argv[1]))  # how such a machine is powered off

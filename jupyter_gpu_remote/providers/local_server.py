@@ -22,9 +22,10 @@ import asyncssh
 
 from .local_folder import end_processes, read
 
+# bytes; fewer and larger steps, since each costs a turn of the event loop
 WINDOW = 8 << 20
 PACKET = 128 << 10
-PIPE = 1 << 20
+BUFFER = 1 << 20
 
 
 class Server(asyncssh.SSHServer):  # type: ignore[misc]  # untyped here
@@ -80,6 +81,7 @@ async def execute(process: Any) -> None:
         for fd in set(theirs):
             os.close(fd)
     # no end-of-file goes to the client before the exit code: it would close the channel and miss it
+    process.channel.set_write_buffer_limits(BUFFER)
     await process.redirect(*ours, send_eof=False)
     ended = asyncio.ensure_future(child.wait())
     cut = asyncio.ensure_future(process.channel.wait_closed())
@@ -96,7 +98,7 @@ async def execute(process: Any) -> None:
         await process.stderr.drain()
     if not process.is_closing():
         process.exit(code if code >= 0 else 128 - code)
-    await cut
+    await process.wait_closed()
 
 
 def _pipes() -> tuple[list[int], list[int]]:
@@ -105,7 +107,7 @@ def _pipes() -> tuple[list[int], list[int]]:
     if sys.platform == "linux":
         for _, write in pipes[:2]:
             with suppress(OSError):  # the system's limit for all pipes of a user
-                fcntl.fcntl(write, fcntl.F_SETPIPE_SZ, PIPE)
+                fcntl.fcntl(write, fcntl.F_SETPIPE_SZ, BUFFER)
     (in_read, in_write), (out_read, out_write), (err_read, err_write) = pipes
     return [in_write, out_read, err_read], [in_read, out_write, err_write]
 
