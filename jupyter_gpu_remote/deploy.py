@@ -17,7 +17,7 @@ import sys
 import tarfile
 import tempfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -72,13 +72,17 @@ def bundle() -> tuple[str, bytes]:
     return digest.hexdigest()[:12], buffer.getvalue()
 
 
-def ensure_agent(transport: Transport, python: str, report: Report) -> Agent:
+def ensure_agent(
+    transport: Transport, python: str, report: Report, idle: float = 0, poweroff: Sequence[str] = ()
+) -> Agent:
     """Make sure that the agent runs on the machine, in a version no older than ours.
 
     Args:
         transport: The way there.
         python: An interpreter over there to use as it is; empty builds an environment.
         report: Told what is going on, when it takes longer.
+        idle: Seconds without a running cell after which the machine ends itself; 0 for never.
+        poweroff: The command by which it does.
 
     Raises:
         EnvironmentBuildError: The machine has no usable Python, or the environment can't be built.
@@ -92,6 +96,7 @@ def ensure_agent(transport: Transport, python: str, report: Report) -> Agent:
         "environment": hashlib.sha256(json.dumps(requirements).encode()).hexdigest()[:12],
         "interpreter": f"{sys.version_info[0]}.{sys.version_info[1]}",
         "requirements": _REQUIREMENTS,
+        "policy": {"idle": idle, "poweroff": list(poweroff)},
     }
     step = functools.partial(_step, transport, python or "python3", options)
     answer = step("start", limit=_START_LIMIT)

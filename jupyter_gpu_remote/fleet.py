@@ -51,7 +51,8 @@ class Fleet:
         That is the one `request` names, or else the one `notebook` is bound to, if it fits.
 
         Raises:
-            MachineNotFoundError: There is no machine of that name.
+            MachineNotFoundError: There is no machine of that name; or the notebook's rented one has ended,
+                and nothing says what to rent instead.
             ConfigurationError: It is not what the other options ask for.
             ConflictError: It is still being launched, or on its way out.
         """
@@ -59,6 +60,9 @@ class Fleet:
             return self._named(request)
         name = self._registry.binding(notebook)
         machine = self._registry.get(name) if name else None
+        if machine is not None and machine.state.final and machine.offer.price and not request.costs_money:
+            # this computer in its place would be a surprise, and so would another bill
+            raise ended(machine)
         if machine is None or machine.state.final or machine.state in _LEAVING or not _fits(machine, request):
             return None
         return machine
@@ -180,6 +184,20 @@ class Fleet:
             delete_until_gone(provider, provider_id, name, report)
         end(self._registry, name, _S.GONE, "deleted", rented=bool(provider_id))
 
+    def check(self, name: str) -> None:
+        """Make sure that a machine which does not answer still exists.
+
+        Raises:
+            MachineNotFoundError: It has ended; the registry knows now.
+            ProviderError: Its provider does not answer either.
+        """
+        machine = self._registry.get(name)
+        if not machine.state.final and machine.state is not _S.DELETING:
+            self._end_if_gone(machine)
+            machine = self._registry.get(name)
+        if machine.state.final or machine.state is _S.DELETING:
+            raise ended(machine)
+
     def reap(self) -> list[str]:
         """Bring the registry and the clouds together, and say in sentences what was done.
 
@@ -248,6 +266,15 @@ class Fleet:
 
     def _provider(self, name: str) -> Provider:
         return load_provider(name, self._config)
+
+
+def ended(machine: Machine) -> MachineNotFoundError:
+    """Return the error that tells a user of `machine` that it has ended."""
+    return MachineNotFoundError(
+        f"The machine {machine.name} ({machine.offer.title}) has ended: {machine.note or machine.state.value}.",
+        billed="It costs nothing any more.",
+        hint="Run the cell again; with --gpu or --cloud it launches another machine.",
+    )
 
 
 def _launching(machine: Machine) -> bool:

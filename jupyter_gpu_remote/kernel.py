@@ -24,6 +24,7 @@ from .errors import (
     KernelDiedError,
     KernelError,
     KernelStartError,
+    ProviderError,
     TransportError,
 )
 from .transport.base import Stream
@@ -246,7 +247,7 @@ class RemoteKernel:
             try:
                 self._start = None if self._next else self._start
                 self._attach(self._connect(attempt > 0))
-            except KernelError as e:
+            except (KernelError, ProviderError) as e:
                 return self._give_up(e)
             except (GpuRemoteError, OSError) as e:
                 if gone > self._patience:

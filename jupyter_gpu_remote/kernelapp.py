@@ -22,7 +22,6 @@ from typing import Any
 
 import zmq
 from jupyter_client.connect import ConnectionFileMixin
-from jupyter_client.session import Session
 
 from . import __version__
 from .agent import wire
@@ -73,8 +72,7 @@ class Frontends(ConnectionFileMixin):  # type: ignore[misc]
     def __init__(self, connection_file: str) -> None:
         super().__init__(connection_file=connection_file)
         self.load_connection_file()
-        self.session = Session(parent=self, key=self.session.key, username="kernel")
-        self.context = zmq.Context.instance()
+        self.context: Any = zmq.Context.instance()
         self.sockets = {name: self._bind(zmq.ROUTER, getattr(self, f"{name}_port")) for name in _CHANNELS}
         self.iopub = self._bind(zmq.XPUB, self.iopub_port)
         heartbeat = self._bind(zmq.ROUTER, self.hb_port)

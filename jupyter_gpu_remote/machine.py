@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from .registry import Registry
 from .transport import open_transport
 from .transport.base import Stream
 
-Report = Any
+Report = Callable[[str, str], None]
 """Called with the phase and a text."""
 
 _KEY_ARRIVES = 60.0
@@ -31,9 +32,12 @@ class LiveMachine:
         machine: What the registry says about it.
         config: The user's settings.
         registry: Told about its states.
+        check: Called when it does not answer; raises when it is gone.
     """
 
-    def __init__(self, machine: Machine, config: GpuRemote, registry: Registry) -> None:
+    def __init__(
+        self, machine: Machine, config: GpuRemote, registry: Registry, check: Callable[[], None]
+    ) -> None:
         if machine.address is None:
             raise TransportError(
                 f"The machine {machine.name} has no address yet.", hint="Wait for its launch."
@@ -42,6 +46,7 @@ class LiveMachine:
         self.transport = open_transport(machine.address, config.transport)
         self._config = config
         self._registry = registry
+        self._check = check
         self._lock = threading.Lock()
 
     def open(self, report: Report) -> None:
@@ -58,11 +63,18 @@ class LiveMachine:
             self._wait_for_ssh(report)
             self._to(MachineState.PREPARING)
         else:
-            self.transport.open()
+            self._reach()
         if self.machine.state is MachineState.PREPARING or not self.machine.agent_socket:
             self._ensure_agent(report)
         if self.machine.state is MachineState.PREPARING:
             self._to(MachineState.READY, ready_at=time.time())
+
+    def _reach(self) -> None:
+        try:
+            self.transport.open()
+        except TransportError:
+            self._check()
+            raise
 
     def _wait_for_ssh(self, report: Report) -> None:
         address = self.machine.address
@@ -83,7 +95,13 @@ class LiveMachine:
                 time.sleep(1)
 
     def _ensure_agent(self, report: Report) -> None:
-        agent = ensure_agent(self.transport, self.machine.python, lambda text: report("preparing", text))
+        agent = ensure_agent(
+            self.transport,
+            self.machine.python,
+            lambda text: report("preparing", text),
+            idle=self._config.idle * 60,
+            poweroff=self.machine.poweroff,
+        )
         changes: dict[str, Any] = {"home": agent.home, "agent_socket": agent.socket}
         if self.machine.address and not self.machine.address.host_key:
             key = self.transport.learnt_host_key()
@@ -96,13 +114,22 @@ class LiveMachine:
         )
 
     def connect(self, sure: bool) -> Stream:
-        """Return a new stream to the agent; when `sure`, see first that SSH and agent are up."""
-        with self._lock:
-            if sure or not self.transport.alive():
-                self.transport.open()
-            if sure or not self.machine.agent_socket:
-                self._ensure_agent(lambda phase, text: None)
-        return self.transport.connect_unix(self.machine.agent_socket)
+        """Return a new stream to the agent; when `sure`, see first that SSH and agent are up.
+
+        Raises:
+            TransportError: The machine does not answer.
+            MachineNotFoundError: And it will not, for it is gone.
+        """
+        try:
+            with self._lock:
+                if sure or not self.transport.alive():
+                    self.transport.open()
+                if sure or not self.machine.agent_socket:
+                    self._ensure_agent(lambda phase, text: None)
+            return self.transport.connect_unix(self.machine.agent_socket)
+        except TransportError:
+            self._check()
+            raise
 
     def kernel(self, kernel_id: str, folder: str, listener: Listener, env: dict[str, str]) -> RemoteKernel:
         """Return a kernel of this machine, to be opened; it starts there if it is not there yet.

@@ -7,7 +7,7 @@ an hour, sizes GiB, unless a name says otherwise.
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -172,7 +172,8 @@ class Description:
     """A provider's answer about one machine.
 
     `python` is an interpreter over there that kernels should use as it is; empty means an environment
-    is built.
+    is built. `poweroff` is the command by which the machine ends itself when it is idle; without one it
+    is not ours to end.
     """
 
     provider_id: str
@@ -181,6 +182,7 @@ class Description:
     address: Address | None = None
     python: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
+    poweroff: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -195,6 +197,7 @@ class Machine:
     token: str = ""
     address: Address | None = None
     python: str = ""
+    poweroff: Sequence[str] = ()
     home: str = ""
     agent_socket: str = ""
     created_at: float = 0.0

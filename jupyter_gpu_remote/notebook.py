@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import os
 import platform
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from .agent.manifest import Applied, Changes, Manifest, Outer, applied_from, manifest_from, pack
 from .config import GpuRemote, state_dir
@@ -39,16 +40,23 @@ def short_hash(*texts: str) -> str:
     return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:10]
 
 
+class Requests(Protocol):
+    """What puts requests to the agent of a machine, as a `RemoteKernel` does."""
+
+    def request(self, op: str, timeout: float = ..., **arguments: Any) -> Any:
+        """Ask the agent for something and return its answer."""
+
+
 class AgentFolder:
     """The folder on the machine, as the agent there answers for it.
 
     Args:
-        kernel: A kernel of that machine, whose stream to the agent is used.
+        agent: The agent of that machine.
         path: Where the folder is.
     """
 
-    def __init__(self, kernel: RemoteKernel, path: str) -> None:
-        self._kernel = kernel
+    def __init__(self, agent: Requests, path: str) -> None:
+        self._agent = agent
         self._path = path
 
     def scan(self, outer: Outer = ()) -> Manifest:
@@ -57,7 +65,7 @@ class AgentFolder:
 
     def digest(self, paths: Iterable[str]) -> dict[str, str]:
         """Return a hash of the content of each file that can be read."""
-        found: dict[str, str] = self._kernel.request(
+        found: dict[str, str] = self._agent.request(
             "digest", _FOLDER_LIMIT, folder=self._path, paths=list(paths)
         )
         return found
@@ -67,7 +75,36 @@ class AgentFolder:
         return applied_from(self._ask("apply", changes=base64.b64encode(pack(changes)).decode()))
 
     def _ask(self, op: str, **arguments: Any) -> bytes:
-        return base64.b64decode(self._kernel.request(op, _FOLDER_LIMIT, folder=self._path, **arguments))
+        return base64.b64decode(self._agent.request(op, _FOLDER_LIMIT, folder=self._path, **arguments))
+
+
+def remote_folder_of(live: LiveMachine, folder: Path) -> str:
+    """Return where `folder` lies on a machine; other laptops' folders of that name lie elsewhere."""
+    return live.folder_for(folder, _owner(folder))
+
+
+def open_sync(
+    live: LiveMachine, agent: Requests, folder: Path, progress: Callable[[int, int, str], None]
+) -> FolderSync:
+    """Return what keeps `folder` the same here and on a machine."""
+    state = _sync_state(live.machine.name) / f"{_owner(folder)}.json"
+    state.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    state.with_suffix(".folder").write_bytes(os.fsencode(folder))
+    there = remote_folder_of(live, folder)
+    return FolderSync(folder, AgentFolder(agent, there), live.transport, there, state, progress)
+
+
+def synced_folders(machine: str) -> list[Path]:
+    """Return the folders of this computer that were ever synced with the machine of that name."""
+    return [Path(os.fsdecode(file.read_bytes())) for file in sorted(_sync_state(machine).glob("*.folder"))]
+
+
+def _owner(folder: Path) -> str:
+    return short_hash(platform.node(), str(folder))
+
+
+def _sync_state(machine: str) -> Path:
+    return state_dir() / "sync" / machine
 
 
 class Notebook:
@@ -136,24 +173,22 @@ class Notebook:
             raise
 
     def _open(self, machine: Machine, report: Report) -> None:
+        if self.live is not None and not (self.kernel and self.kernel.is_open):
+            self.detach()  # what happened to it meanwhile is for the registry to say
         if self.live is None:
-            self.live = LiveMachine(machine, self.config, self.registry)
+            check = functools.partial(self.fleet.check, machine.name)
+            self.live = LiveMachine(machine, self.config, self.registry, check)
         self.live.open(report)
         if self.kernel is not None and self.kernel.is_open:
             return
         if self.kernel is not None:
             self.kernel.close()
         report("starting the kernel", "")
-        owner = short_hash(platform.node(), str(self.folder))
-        remote_folder = self.live.folder_for(self.folder, owner)
+        remote_folder = remote_folder_of(self.live, self.folder)
         self.kernel = self.live.kernel(self.kernel_id, remote_folder, self._listener, {})
         self.kernel.open()
         if self.config.sync:
-            state = state_dir() / "sync" / machine.name / f"{owner}.json"
-            state.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            there = AgentFolder(self.kernel, remote_folder)
-            transport = self.live.transport
-            self.sync = FolderSync(self.folder, there, transport, remote_folder, state, self._progress)
+            self.sync = open_sync(self.live, self.kernel, self.folder, self._progress)
 
     def detach(self) -> None:
         """Let go of kernel and machine; both go on."""

@@ -157,7 +157,6 @@ class Registry:
                 raise ConflictError(f"{name!r} is {old.state.value} and cannot become {new.state.value}.")
             if moved and new.state.final:
                 new = replace(new, ended_at=new.ended_at or time.time())
-                db.execute("DELETE FROM bindings WHERE machine = ?", (name,))
             if new == old:
                 return old
             db.execute(
@@ -203,7 +202,7 @@ class Registry:
         return owner if owner and not owner.dead() else None
 
     def bind(self, notebook: str, machine: str) -> None:
-        """Make `machine` the one that `notebook` uses, until either is unbound or the machine ends.
+        """Make `machine` the one that `notebook` uses, until it is unbound.
 
         Raises:
             MachineNotFoundError: There is no such machine.
@@ -216,7 +215,7 @@ class Registry:
             self._note(db, "bound", machine, notebook, {})
 
     def binding(self, notebook: str) -> str | None:
-        """Return the name of the machine that `notebook` uses."""
+        """Return the name of the machine that `notebook` uses; it may have ended since."""
         with self._file.connection() as db:
             rows = db.execute(
                 "SELECT machine FROM bindings WHERE notebook = ?", (_plain(notebook),)

@@ -84,7 +84,12 @@ class Rental:
                 self._create(offers, spec, lease)
                 seen = self._boot(name)
                 machine = self._registry.update(
-                    name, lease=lease, state=MachineState.CONNECTING, address=seen.address, python=seen.python
+                    name,
+                    lease=lease,
+                    state=MachineState.CONNECTING,
+                    address=seen.address,
+                    python=seen.python,
+                    poweroff=seen.poweroff,
                 )
                 prepare(machine)
                 return self._registry.get(name)

@@ -28,12 +28,16 @@ def delete_all_machines() -> None:
     registry.close()
 
 
-@dataclass
+@dataclass(repr=False)
 class Ran:
     """What a cell gave: its messages on IOPub in order, and its reply."""
 
     reply: dict[str, Any] = field(default_factory=dict)
     messages: list[dict[str, Any]] = field(default_factory=list)
+
+    def __repr__(self) -> str:
+        kinds = [f"{m['msg_type']}: {str(m['content'])[:120]}" for m in self.messages[-20:]]
+        return f"{self.error or self.reply.get('status', 'unfinished')}, last messages: {kinds}"
 
     @property
     def text(self) -> str:
@@ -61,7 +65,7 @@ class Ran:
     @property
     def error(self) -> str:
         """Name and text of the error in its reply; empty when it went well."""
-        return f"{self.reply['ename']}: {self.reply['evalue']}" if self.reply["status"] == "error" else ""
+        return f"{self.reply['ename']}: {self.reply['evalue']}" if self.reply.get("status") == "error" else ""
 
 
 class Notebook:

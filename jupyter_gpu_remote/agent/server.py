@@ -28,12 +28,14 @@ import zmq
 
 from . import wire
 from .folder import Folder
+from .guard import Guard
 from .journal import Tail
 from .kernels import Kernel
 from .manifest import changes_from, pack
 from .watch import watch as watch_folder
 
 _TICK = 1.0
+_GUARD_EVERY = 5.0
 _SPARE_DELAY = 2.0
 """Seconds: the first cell gets the processor before the next kernel does."""
 _YOUNG = 10.0
@@ -92,6 +94,8 @@ class Agent:
         self.kernels: dict[str, Kernel] = {}
         self.spare: Kernel | None = None
         self._spare_python, self._spare_at = sys.executable, 0.0
+        self.guard = Guard(root)
+        self._guarded_at = time.monotonic()
         self.clients: dict[int, Client] = {}
         self.folders: dict[str, Folder] = {}
         self.poller = zmq.Poller()
@@ -118,6 +122,21 @@ class Agent:
             for client in list(self.clients.values()):
                 if not client.blocked:
                     self._flush(client)
+            if time.monotonic() - self._guarded_at > _GUARD_EVERY:
+                self._guarded_at = time.monotonic()
+                self._end_if_idle()
+
+    def idle_left(self) -> float | None:
+        """Return the seconds until the machine ends itself unless it is used; None when it does not."""
+        active = max((k.active_at for k in self.kernels.values()), default=0.0)
+        return self.guard.idle_left(active, any(k.running for k in self.kernels.values()))
+
+    def _end_if_idle(self) -> None:
+        left = self.idle_left()
+        if left is not None and left <= 0:
+            for kernel in self.kernels.values():
+                kernel.event(ending="nobody has used the machine for a while")
+            self.guard.power_off()
 
     def _listen(self, source: Any, handler: Callable[[int], None]) -> None:
         self.poller.register(source, zmq.POLLIN)
@@ -213,12 +232,18 @@ class Agent:
         return {
             "version": self.version,
             "pid": os.getpid(),
+            "idle_left": self.idle_left(),
             "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
             "kernels": [
                 {**k.facts, "alive": k.alive(), "running": len(k.running), "active": k.active_at}
                 for k in self.kernels.values()
             ],
         }
+
+    def do_extend(self, client: Client, minutes: float) -> float | None:
+        """Keep the machine for some minutes from now, used or not; tell the seconds it has left."""
+        self.guard.extend(minutes * 60)
+        return self.idle_left()
 
     def do_attach(
         self,

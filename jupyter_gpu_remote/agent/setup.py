@@ -42,6 +42,8 @@ def start(options):
         "missing": missing,
     }
     if not missing:
+        with open(os.path.join(ROOT, "policy.json"), "w") as file:
+            json.dump(options["policy"], file)
         run = subprocess.run(
             [python, "-m", "jupyter_gpu_remote.agent", ROOT, options["version"]],
             stdin=subprocess.DEVNULL,
