@@ -1,0 +1,248 @@
+"""The one connection that all our processes share: who makes it, who ends it, what it leaves."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from jupyter_gpu_remote.errors import ConnectionLostError, TransportError
+from jupyter_gpu_remote.model import Address
+from jupyter_gpu_remote.transport.openssh import OpenSshTransport
+
+from ..conftest import wait_for
+from ..sshd import Sshd
+from .rigs.ssh_servers import control_masters, echo, own_control_folder, unix_server
+
+_OTHER = """
+import json, sys
+from pathlib import Path
+from jupyter_gpu_remote.model import Address
+from jupyter_gpu_remote.transport import open_transport
+host, port, user, key, host_key = json.loads(sys.argv[1])
+transport = open_transport(Address(host, port, user, Path(key), host_key), "openssh")
+transport.open()
+print(transport.run(["echo", "works"]).stdout.decode().strip(), flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture(autouse=True)
+def control_folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    with own_control_folder() as folder:
+        monkeypatch.setenv("XDG_RUNTIME_DIR", str(folder))
+        yield folder / "gpu-remote"
+
+
+@pytest.fixture
+def sshd(tmp_path: Path) -> Iterator[Sshd]:
+    sshd = Sshd(tmp_path)
+    yield sshd.start()
+    sshd.stop()
+
+
+@pytest.fixture
+def transport(sshd: Sshd) -> Iterator[OpenSshTransport]:
+    transport = OpenSshTransport(sshd.address)
+    transport.open()
+    yield transport
+    sshd.thaw()
+    transport.disconnect()
+
+
+def other_process(address: Address) -> subprocess.Popen[str]:
+    """Start another process of ours that opens `address`, says "works" and waits."""
+    where = [address.host, address.port, address.user, str(address.key_file), address.host_key]
+    return subprocess.Popen(
+        [sys.executable, "-c", _OTHER, json.dumps(where)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def says(process: subprocess.Popen[str]) -> str:
+    assert process.stdout
+    return process.stdout.readline().strip()
+
+
+def end(process: subprocess.Popen[str]) -> None:
+    process.kill()
+    process.communicate()
+
+
+def master_of(folder: Path) -> psutil.Process:
+    (master,) = control_masters(folder)
+    return master
+
+
+def test_another_process_uses_the_same_connection(transport: OpenSshTransport, sshd: Sshd) -> None:
+    other = other_process(sshd.address)
+    assert says(other) == "works"
+    end(other)
+    assert sshd.log.count("Accepted publickey") == 1
+
+
+def test_two_processes_at_once_make_one_connection(sshd: Sshd) -> None:
+    others = [other_process(sshd.address) for _ in range(3)]
+    assert [says(p) for p in others] == ["works"] * 3
+    for other in others:
+        end(other)
+    assert sshd.log.count("Accepted publickey") == 1
+
+
+def test_the_connection_survives_a_kill_of_the_process_that_made_it(sshd: Sshd) -> None:
+    first = other_process(sshd.address)
+    assert says(first) == "works"
+    end(first)
+    second = other_process(sshd.address)
+    assert says(second) == "works"
+    end(second)
+    assert sshd.log.count("Accepted publickey") == 1
+
+
+def test_a_process_killed_while_it_connects_is_in_nobodys_way(sshd: Sshd) -> None:
+    sshd.freeze_all()
+    first = other_process(sshd.address)
+    wait_for(lambda: psutil.Process(first.pid).children(), "it to connect")
+    end(first)
+    sshd.thaw()
+    second = other_process(sshd.address)
+    assert says(second) == "works"
+    end(second)
+
+
+def test_the_socket_of_a_killed_master_is_in_nobodys_way(
+    transport: OpenSshTransport, control_folder: Path
+) -> None:
+    master = master_of(control_folder)
+    master.kill()
+    wait_for(lambda: not transport.alive(), "the master to be gone")
+    assert [p for p in control_folder.iterdir() if p.is_socket()]
+    transport.open()
+    assert transport.run(["echo", "back"]).stdout == b"back\n"
+
+
+def test_a_stopped_master_is_replaced(transport: OpenSshTransport, sshd: Sshd, control_folder: Path) -> None:
+    stopped = master_of(control_folder)
+    stopped.send_signal(signal.SIGSTOP)
+    fresh = OpenSshTransport(sshd.address)
+    fresh.open(timeout=9)
+    assert fresh.run(["echo", "back"]).stdout == b"back\n"
+    assert not stopped.is_running()
+
+
+def test_a_master_with_a_frozen_connection_is_replaced_by_the_next_process(
+    transport: OpenSshTransport, sshd: Sshd, control_folder: Path
+) -> None:
+    frozen = master_of(control_folder)
+    sshd.freeze()
+    fresh = OpenSshTransport(sshd.address)
+    fresh.open(timeout=9)
+    assert fresh.run(["echo", "back"]).stdout == b"back\n"
+    assert not frozen.is_running()
+
+
+def test_streams_survive_the_replacement_of_the_master_by_new_ones(
+    transport: OpenSshTransport, sshd: Sshd, tmp_path: Path
+) -> None:
+    with unix_server(tmp_path / "s", echo) as path:
+        transport.connect_unix(path).close()
+        sshd.cut()
+        wait_for(lambda: not transport.alive(), "the cut to be noticed")
+        transport.open()
+        stream = transport.connect_unix(path)
+        stream.sendall(b"again")
+        assert stream.recv(9) == b"again"
+        stream.close()
+
+
+def test_without_a_master_no_command_makes_a_connection_of_its_own(
+    transport: OpenSshTransport, sshd: Sshd
+) -> None:
+    transport.disconnect()
+    with pytest.raises(ConnectionLostError):
+        transport.run(["true"])
+    with pytest.raises(ConnectionLostError):
+        transport.popen(["true"])
+    assert sshd.log.count("Accepted publickey") == 1
+
+
+def test_closing_leaves_the_connection_to_the_others(transport: OpenSshTransport, sshd: Sshd) -> None:
+    other = OpenSshTransport(sshd.address)
+    other.open()
+    other.close()
+    assert transport.run(["true"]).returncode == 0
+
+
+def test_disconnecting_leaves_no_process_and_no_file(
+    transport: OpenSshTransport, sshd: Sshd, control_folder: Path, tmp_path: Path
+) -> None:
+    with unix_server(tmp_path / "s", echo) as path:
+        transport.connect_unix(path).close()
+    transport.disconnect()
+    assert not control_masters(control_folder)
+    assert not list(control_folder.iterdir())
+
+
+def test_a_machine_that_is_gone_can_be_disconnected(transport: OpenSshTransport, sshd: Sshd) -> None:
+    sshd.stop()
+    transport.disconnect()
+    assert not transport.alive()
+
+
+def test_the_control_sockets_are_private_and_short(
+    transport: OpenSshTransport, control_folder: Path, tmp_path: Path
+) -> None:
+    with unix_server(tmp_path / "s", echo) as path:
+        transport.connect_unix(path).close()
+    sockets = [p for p in control_folder.iterdir() if p.is_socket()]
+    assert len(sockets) == 3
+    assert stat.S_IMODE(control_folder.stat().st_mode) == 0o700
+    assert all(len(str(p)) + 17 < 104 for p in sockets)
+
+
+def test_a_long_runtime_folder_is_passed_over(
+    sshd: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long = tmp_path / ("x" * 90)
+    long.mkdir()
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(long))
+    transport = OpenSshTransport(sshd.address)
+    transport.open()
+    transport.disconnect()
+    assert not list(long.iterdir())
+
+
+def test_a_control_folder_that_others_can_use_is_refused(sshd: Sshd, control_folder: Path) -> None:
+    control_folder.mkdir()
+    control_folder.chmod(0o777)
+    with pytest.raises(TransportError, match="not a private folder"):
+        OpenSshTransport(sshd.address)
+
+
+def test_a_control_folder_that_is_a_link_is_refused(sshd: Sshd, control_folder: Path, tmp_path: Path) -> None:
+    control_folder.symlink_to(tmp_path)
+    with pytest.raises(TransportError, match="not a private folder"):
+        OpenSshTransport(sshd.address)
+
+
+def test_a_missing_ssh_is_named(sshd: Sshd, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", os.devnull)
+    with pytest.raises(Exception, match="There is no ssh on this computer"):
+        OpenSshTransport(sshd.address).open()
+
+
+def test_rsync_is_carried(transport: OpenSshTransport, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("content")
+    shell = " ".join(transport.rsync_shell or ())
+    subprocess.run(["rsync", "-e", shell, f"any:{tmp_path}/file", tmp_path / "copy"], check=True)
+    assert (tmp_path / "copy").read_text() == "content"
