@@ -169,7 +169,7 @@ class Fleet:
         return machine
 
     def delete(self, name: str, report: Report) -> None:
-        """Delete a machine, whatever it is doing, and wait until it is gone.
+        """Delete a machine, whatever it is doing, and wait until it is gone; no notebook uses it any more.
 
         Raises:
             MachineNotFoundError: There is no machine of that name.
@@ -179,6 +179,7 @@ class Fleet:
         if machine.state.final:
             return
         mark_deleting(self._registry, name)
+        self._registry.unbind_all(name)
         provider = self._provider(machine.provider)
         if provider_id := machine.provider_id or find_id(provider, name):
             delete_until_gone(provider, provider_id, name, report)

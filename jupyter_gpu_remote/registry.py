@@ -228,6 +228,11 @@ class Registry:
             if db.execute("DELETE FROM bindings WHERE notebook = ?", (_plain(notebook),)).rowcount:
                 self._note(db, "unbound", "", notebook, {})
 
+    def unbind_all(self, machine: str) -> None:
+        """Forget that any notebook uses `machine`."""
+        with self._file.transaction() as db:
+            db.execute("DELETE FROM bindings WHERE machine = ?", (machine,))
+
     def note(self, kind: str, machine: str, text: str, data: Mapping[str, Any] | None = None) -> int:
         """Append an event and return its id."""
         with self._file.transaction() as db:
@@ -296,4 +301,4 @@ def _plain(text: str) -> str:
 def _known(cls: type, values: dict[str, Any]) -> dict[str, Any]:
     # a row may have been written by a release with other fields; new ones have defaults
     names = {f.name for f in fields(cls)}
-    return {k: v for k, v in values.items() if k in names}
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in values.items() if k in names}

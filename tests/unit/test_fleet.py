@@ -557,7 +557,7 @@ def test_a_delete_is_repeated_until_the_machine_is_gone(
     name = launch(fleet, registry).name
     fleet.delete(name, silent)
     assert registry.get(name).state is S.GONE
-    assert registry.binding("nb") is None
+    assert fleet.find(GpuRequest(), "nb") is None
     assert_nothing_left(registry, cloud)
 
 
@@ -639,7 +639,28 @@ def test_reaping_ends_a_machine_that_its_cloud_says_has_ended(
     (said,) = fleet.reap()
     assert machine.name in said and presence in said
     assert registry.get(machine.name).state is state
-    assert registry.binding("nb") is None
+
+
+def test_a_notebook_whose_rented_machine_has_ended_is_told_so(
+    fleet: Fleet, registry: Registry, cloud: type[FakeProvider]
+) -> None:
+    machine = launch(fleet, registry)
+    cloud.put(machine.provider_id, **cloud.rented()[machine.provider_id] | {"presence": "preempted"})
+    fleet.reap()
+    with pytest.raises(MachineNotFoundError, match="has ended"):
+        fleet.find(GpuRequest(), "nb")
+    assert fleet.find(GpuRequest(gpu="A100"), "nb") is None
+
+
+def test_a_machine_that_does_not_answer_is_looked_up(
+    fleet: Fleet, registry: Registry, cloud: type[FakeProvider]
+) -> None:
+    machine = launch(fleet, registry)
+    fleet.check(machine.name)
+    cloud.put(machine.provider_id, **cloud.rented()[machine.provider_id] | {"presence": "gone"})
+    with pytest.raises(MachineNotFoundError, match="costs nothing"):
+        fleet.check(machine.name)
+    assert registry.get(machine.name).state is S.GONE
 
 
 def test_reaping_deletes_a_machine_of_ours_that_no_row_owns(

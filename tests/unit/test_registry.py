@@ -179,10 +179,12 @@ def test_a_notebook_is_bound_until_it_is_unbound(registry: Registry) -> None:
     assert registry.binding("/a/nb.ipynb") is None
 
 
-def test_a_notebook_whose_machine_ended_is_bound_no_more(registry: Registry) -> None:
+def test_a_notebook_whose_machine_ended_still_knows_which_it_was(registry: Registry) -> None:
     ready(registry)
     registry.bind("nb", "brave-otter")
     registry.update("brave-otter", state=S.PREEMPTED)
+    assert registry.binding("nb") == "brave-otter"
+    registry.unbind_all("brave-otter")
     assert registry.binding("nb") is None
 
 
