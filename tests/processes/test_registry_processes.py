@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,7 +33,7 @@ def processes(count: int, code: str) -> Iterator[list[subprocess.Popen[str]]]:
     """Run `code` in `count` processes that start together, each told its number as ``me``."""
     started = [
         subprocess.Popen(
-            [sys.executable, "-c", f"{START}me = {i}\nsys.stdin.readline()\n{code}"],
+            [sys.executable, "-c", f"{START}me = {i}\nprint('up', flush=True)\nsys.stdin.readline()\n{code}"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -40,6 +41,7 @@ def processes(count: int, code: str) -> Iterator[list[subprocess.Popen[str]]]:
         for i in range(count)
     ]
     try:
+        assert [line(p) for p in started] == ["up"] * count
         for p in started:
             assert p.stdin
             p.stdin.write("go\n")
@@ -200,18 +202,27 @@ def test_a_process_killed_while_it_makes_the_file_leaves_one_that_the_next_can_u
 def test_a_forked_child_uses_a_connection_of_its_own() -> None:
     need(hasattr(os, "fork"), "fork")
     registry = Registry()
-    with registry._file.transaction() as db:
-        db.execute("DELETE FROM events")
-        child = os.fork()
-        if not child:
-            status = 1
-            try:
-                status = 0 if registry.machines() == [] else 1
-            finally:
-                os._exit(status)
-        end = time.monotonic() + 20
-        while (done := os.waitpid(child, os.WNOHANG))[0] == 0 and time.monotonic() < end:
-            time.sleep(0.01)
-    assert done == (child, 0)
-    registry.add(Machine("m", "local", Offer("local", "cpu")))
-    assert [m.name for m in Registry().machines()] == ["m"]
+    inside, done = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with registry._file.transaction() as db:
+            db.execute("INSERT INTO bindings VALUES ('nb', 'm')")
+            inside.set()
+            done.wait(30)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    assert inside.wait(30)
+    child = os.fork()
+    if not child:
+        os._exit(0 if registry.binding("nb") is None else 1)  # as yet only the parent's thread sees it
+    end = time.monotonic() + 20
+    while (ended := os.waitpid(child, os.WNOHANG))[0] == 0 and time.monotonic() < end:
+        time.sleep(0.01)
+    if not ended[0]:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    done.set()
+    holder.join(30)
+    assert ended == (child, 0)
+    assert Registry().binding("nb") == "m"
