@@ -174,9 +174,7 @@ def _describe(directory: Path) -> Description:
         # without a log it was never started: whoever began calls create again
         presence = Presence.GONE if (directory / "server.log").exists() else Presence.PENDING
     poweroff = (sys.executable, "-m", local_folder.__name__, str(directory))
-    return Description(
-        directory.name, machine["name"], presence, address, python, machine["tags"], poweroff
-    )
+    return Description(directory.name, machine["name"], presence, address, python, machine["tags"], poweroff)
 
 
 def _root() -> Path:

@@ -57,13 +57,14 @@ def start(directory: Path) -> None:
         except BlockingIOError:
             return
         server = subprocess.Popen(
-            [sys.executable, "-m", f"{__package__}.local_server", str(directory), str(lock.fileno())],
+            [sys.executable, "-m", f"{__package__}.local_server", str(directory)],
             cwd=directory,  # modules are looked for here first: never in a folder that the user fills
             env=read(directory / "machine.json")["environment"],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            pass_fds=[lock.fileno()],  # the lock with it: at no moment is there a server and a free lock
+            # the lock with it: at no moment is there a server and a free lock; what it starts gets no copy
+            pass_fds=[lock.fileno()],
             start_new_session=True,
         )
     # leaves no zombie of it for as long as this process lives

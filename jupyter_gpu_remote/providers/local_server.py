@@ -1,4 +1,4 @@
-"""The SSH server that is a `local` machine: ``python -m jupyter_gpu_remote.providers.local_server DIR LOCK``.
+"""The SSH server that is a `local` machine: ``python -m jupyter_gpu_remote.providers.local_server DIR``.
 
 It behaves as sshd does where that matters: exact exit codes, streams with back-pressure, forwards, and
 a process group that is hung up on when its connection goes. Its environment is the machine's; everything
@@ -154,6 +154,4 @@ async def serve(directory: Path) -> None:
 
 
 if __name__ == "__main__":
-    # held for as long as this process lives, and by nothing that it starts: how others see that it lives
-    os.set_inheritable(int(sys.argv[2]), False)
     asyncio.run(serve(Path(sys.argv[1])))

@@ -288,7 +288,7 @@ def test_a_closed_channel_hangs_up_on_a_command_that_does_not_read_its_input(loc
         ) as connection:
             process = await connection.create_process("echo $$; exec sleep 1000", encoding=None)
             sleeper = psutil.Process(int(await process.stdout.readline()))
-            process.stdin.write(bytes(1 << 20))
+            process.stdin.write(bytes(6 << 20))  # fills the pipe, and some of the window
             process.channel.abort()
             while not ended(sleeper):
                 await asyncio.sleep(0.01)
@@ -321,6 +321,11 @@ def test_delete_removes_folders_made_read_only(local: Local) -> None:
     assert local.rig.leftovers() == []
 
 
+def mounts() -> list[str]:
+    """Return where something is mounted in our state folder."""
+    return [p.mountpoint for p in psutil.disk_partitions(all=True) if str(state_dir()) in p.mountpoint]
+
+
 def test_delete_empties_nothing_that_is_mounted_in_the_home(local: Local) -> None:
     need(os.geteuid() == 0, "root, to mount something")
     (local.home / "bucket").mkdir()
@@ -329,12 +334,14 @@ def test_delete_empties_nothing_that_is_mounted_in_the_home(local: Local) -> Non
     )
     if mounted.returncode:
         pytest.skip(f"nothing can be mounted here: {mounted.stderr.strip()}")
-    (local.home / "bucket" / "precious").write_text("data")
-    with pytest.raises(ProviderError, match="mounted there"):
-        local.delete()
-    (point,) = (p.mountpoint for p in psutil.disk_partitions(all=True) if str(state_dir()) in p.mountpoint)
-    assert Path(point, "precious").read_text() == "data"
-    subprocess.run(["umount", point], check=True)
+    try:
+        (local.home / "bucket" / "precious").write_text("data")
+        with pytest.raises(ProviderError, match="mounted there"):
+            local.delete()
+        assert [Path(point, "precious").read_text() for point in mounts()] == ["data"]
+    finally:
+        for point in mounts():
+            subprocess.run(["umount", point], check=True)
     local.delete()
     assert local.rig.leftovers() == []
 
@@ -343,6 +350,16 @@ def test_a_machine_whose_folder_was_taken_away_ends_by_itself(local: Local) -> N
     _, processes = begin(local, "setsid sleep 1000 & echo $!; wait")
     shutil.rmtree(local.home.parent)
     wait_for(lambda: ended(processes[0]) and not local.rig.processes("m1"), "the machine to end")
+
+
+def test_a_machine_whose_server_died_is_gone_and_its_survivors_can_be_ended(local: Local) -> None:
+    need(shutil.which("setsid"), "setsid")
+    _, (survivor,) = begin(local, "setsid sleep 1000 & echo $!; wait")
+    local.rig.kill("m1")
+    wait_for(lambda: local.rig.provider().describe("m1").presence is Presence.GONE, "the machine to be gone")
+    assert not ended(survivor)
+    local.delete()
+    assert ended(survivor) and local.rig.leftovers() == []
 
 
 def test_a_machine_that_died_stays_dead_whatever_is_called_again(local: Local) -> None:
