@@ -9,7 +9,6 @@ import statistics
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
 
 from benchmarks import cable, ours, peers
 from benchmarks.frontend import CellFailed, Frontend, Message, ends
@@ -18,6 +17,8 @@ from benchmarks.rig import Site, Skip
 
 DISPLAYS = 30_000
 CUTS = 5
+_LOOK = 3.0
+"""Seconds between two looks of Jupyter Server whether a kernel lives."""
 _CUT_FOR = 1.5
 """Seconds the link is dead each time."""
 
@@ -76,57 +77,58 @@ def cuts(site: Site, quick: bool) -> Figures:
         "    display({'text/plain': str(i)}, raw=True)\n"
         f"    if i % 10 == 0: time.sleep({length / (displays / 10):.5f})\n"
     )
-    shown: dict[str, Counter[str]] = {}
     with contextlib.ExitStack() as stack:
         frontend = stack.enter_context(ours.connected(site, site.work / "far-cuts"))
-        watched = {"remote": (frontend, ours.remote(site, code))}
+        watched = {"remote": _Watch(frontend, ours.remote(site, code), length + 60)}
+        peer = None
         with contextlib.suppress(Skip):
             peer = stack.enter_context(peers.Sshpyk(site).kernel())
-            watched["sshpyk"] = (peer, code)
-        watchers = []
-        for name, (who, cell) in watched.items():
-            shown[name] = Counter()
-            request = who.send(cell)
-            watchers.append(
-                threading.Thread(target=_watch, args=(who, request, shown[name], length + 60), daemon=True)
-            )
-        for watcher in watchers:
-            watcher.start()
-        for _ in range(CUTS):
-            time.sleep(pause - _CUT_FOR)
-            with _cut(site):
-                time.sleep(_CUT_FOR)
-        for watcher in watchers:
-            watcher.join(length + 90)
-    wrong = {name: _wrong(seen, displays) for name, seen in shown.items()}
+            watched["sshpyk"] = _Watch(peer, code, length + 60)
+        cutting = threading.Thread(target=_cut_again_and_again, args=(site, pause), daemon=True)
+        for thread in (*watched.values(), cutting):
+            thread.start()
+        while any(thread.is_alive() for thread in watched.values()):
+            if peer:
+                peers.Sshpyk.look_after(peer)
+            watched["remote"].join(_LOOK)
+        cutting.join()
+        wrong = {name: watch.wrong(displays) for name, watch in watched.items()}
     figures: Figures = {"lost_lines_on_cut": wrong["remote"], "displays_on_cut": displays}
     if "sshpyk" in wrong:
         figures["lost_lines_on_cut_sshpyk"] = wrong["sshpyk"]
     return figures
 
 
-def _wrong(seen: Counter[str], displays: int) -> int:
-    """Return how many displays are missing, or came more than once."""
-    return sum(seen[str(i)] != 1 for i in range(displays))
+def _cut_again_and_again(site: Site, pause: float) -> None:
+    for _ in range(CUTS):
+        time.sleep(pause - _CUT_FOR)
+        os.kill(site.cable_pid, cable.CUT)
+        try:
+            time.sleep(_CUT_FOR)
+        finally:
+            os.kill(site.cable_pid, cable.MEND)
 
 
-@contextlib.contextmanager
-def _cut(site: Site) -> Iterator[None]:
-    os.kill(site.cable_pid, cable.CUT)
-    try:
-        yield
-    finally:
-        os.kill(site.cable_pid, cable.MEND)
+class _Watch(threading.Thread):
+    """Run a cell and count what it displays, until its reply and idle or until the limit."""
 
+    def __init__(self, frontend: Frontend, cell: str, limit: float) -> None:
+        super().__init__(daemon=True)
+        self.frontend, self.cell, self.limit = frontend, cell, limit
+        self.seen: Counter[str] = Counter()
 
-def _watch(frontend: Frontend, request: str, seen: Counter[str], limit: float) -> None:
-    """Count what a cell displays until its reply and idle, or until the limit."""
-    done = ends(request)
+    def run(self) -> None:
+        request = self.frontend.send(self.cell)
+        done = ends(request)
 
-    def count(message: Message) -> bool:
-        if message["msg_type"] == "display_data" and message["parent_header"].get("msg_id") == request:
-            seen[message["content"]["data"]["text/plain"]] += 1
-        return done(message)
+        def count(message: Message) -> bool:
+            if message["msg_type"] == "display_data" and message["parent_header"].get("msg_id") == request:
+                self.seen[message["content"]["data"]["text/plain"]] += 1
+            return done(message)
 
-    with contextlib.suppress(CellFailed):  # what did not come is what is counted
-        frontend.messages(count, limit)
+        with contextlib.suppress(CellFailed):  # what did not come is what is counted
+            self.frontend.messages(count, self.limit)
+
+    def wrong(self, displays: int) -> int:
+        """Return how many displays are missing, or came more than once."""
+        return sum(self.seen[str(i)] != 1 for i in range(displays))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import sys
-import threading
 import time
+import traceback
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -73,27 +73,18 @@ class Sshpyk:
             check=True, capture_output=True, timeout=60,
         )  # fmt: skip
 
-    @contextlib.contextmanager
-    def kernel(self) -> Iterator[Frontend]:
-        """Give a frontend to a kernel over there that is ready, and is looked after as Jupyter Server does.
+    def kernel(self) -> Frontend:
+        """Return a frontend to a new kernel over there, once it is ready."""
+        open_master(self.site)
+        return Frontend(self.site.work, _KERNEL)
 
-        Every three seconds it is asked whether it lives; that is when sshpyk makes broken tunnels anew.
-        """
-        stop = threading.Event()
-
-        def ask() -> None:
-            while not stop.wait(3):
-                with contextlib.suppress(Exception):  # it may fail in any way while the link is cut
-                    frontend.manager.is_alive()
-
-        with Frontend(self.site.work, _KERNEL) as frontend:
-            thread = threading.Thread(target=ask, daemon=True)
-            thread.start()
-            try:
-                yield frontend
-            finally:
-                stop.set()
-                thread.join(30)
+    @staticmethod
+    def look_after(frontend: Frontend) -> None:
+        """Ask whether the kernel lives, as Jupyter Server does; that is when sshpyk mends its tunnels."""
+        try:
+            frontend.manager.is_alive()
+        except Exception:  # whatever it fails with while the link is cut, the next look may go well
+            traceback.print_exc()
 
     def start(self, warm: bool) -> float:
         """Return the seconds from nothing to the reply to the first cell.

@@ -63,7 +63,9 @@ def environment(work: Path) -> dict[str, str]:
     for folder in mine.values():
         folder.mkdir(mode=0o700, exist_ok=True)
     mine["SSH_AUTH_SOCK"] = _agent(work)
-    return {**os.environ, **{name: str(path) for name, path in mine.items()}}
+    given = dict(os.environ)
+    given.pop("PYTHONDONTWRITEBYTECODE", None)  # what is installed has its bytecode
+    return given | {name: str(path) for name, path in mine.items()}
 
 
 def end_clients(work: Path) -> None:
