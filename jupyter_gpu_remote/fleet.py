@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import queue
-import threading
-import time
-from collections.abc import Sequence
 from dataclasses import replace
 
 from .config import GpuRemote
@@ -14,10 +10,9 @@ from .errors import (
     ConflictError,
     GpuRemoteError,
     MachineNotFoundError,
-    NoCapacityError,
     ProviderAuthError,
-    ProviderError,
 )
+from .market import ask, nothing_found
 from .model import Description, GpuRequest, Machine, MachineState, Offer, Presence
 from .offers import rank
 from .owner import installation
@@ -25,9 +20,6 @@ from .providers.base import Provider, load_provider, provider_names
 from .registry import Registry
 from .removal import DELETE_LIMIT, OWNER_TAG, Report, delete_until_gone, end, find_id, mark_deleting
 from .rental import Prepare, Rental
-
-OFFERS_LIMIT = 30.0
-"""Seconds that one cloud may take to say what it has before the others go on without it."""
 
 _S = MachineState
 _LEAVING = (_S.STOPPING, _S.STOPPED, _S.DELETING)
@@ -105,7 +97,7 @@ class Fleet:
             ProviderError: The one cloud asked for failed.
         """
         names = [request.cloud] if request.cloud else provider_names() if request.gpu else ["local"]
-        answers = self._ask(names, request)
+        answers = ask(names, self._provider, request)
         if request.cloud and isinstance(error := answers[request.cloud], GpuRemoteError):
             raise error
         found = [o for answer in answers.values() if not isinstance(answer, GpuRemoteError) for o in answer]
@@ -118,32 +110,8 @@ class Fleet:
             and (not request.on or o.machine_type == request.on)
         ]
         if not ranked:
-            raise _nothing(request, answers)
+            raise nothing_found(request, answers)
         return ranked
-
-    def _ask(self, names: Sequence[str], request: GpuRequest) -> dict[str, Sequence[Offer] | GpuRemoteError]:
-        answered: queue.SimpleQueue[tuple[str, Sequence[Offer] | GpuRemoteError]] = queue.SimpleQueue()
-
-        def ask(name: str) -> None:
-            try:
-                answered.put((name, load_provider(name, self._config).offers(request)))
-            except GpuRemoteError as e:
-                answered.put((name, e))
-            except Exception as e:  # one provider's bug must not hide the others
-                answered.put((name, ProviderError(f"{name} failed: {e!r}.")))
-
-        late = ProviderError(f"No answer within {OFFERS_LIMIT:.0f} s.", hint="Try again, or another --cloud.")
-        answers: dict[str, Sequence[Offer] | GpuRemoteError] = dict.fromkeys(names, late)
-        for name in names:
-            threading.Thread(target=ask, args=(name,), name=f"offers of {name}", daemon=True).start()
-        limit = time.monotonic() + OFFERS_LIMIT
-        for _ in names:
-            try:
-                name, answer = answered.get(timeout=max(0.0, limit - time.monotonic()))
-            except queue.Empty:
-                break
-            answers[name] = answer
-        return answers
 
     def launch(self, request: GpuRequest, notebook: str, report: Report, prepare: Prepare) -> Machine:
         """Rent the cheapest machine that fits, bring it to ready, and bind `notebook` to it.
@@ -272,7 +240,8 @@ class Fleet:
 def ended(machine: Machine) -> MachineNotFoundError:
     """Return the error that tells a user of `machine` that it has ended."""
     return MachineNotFoundError(
-        f"The machine {machine.name} ({machine.offer.title}) has ended: {machine.note or machine.state.value}.",
+        f"The machine {machine.name} ({machine.offer.title}) has ended:"
+        f" {machine.note or machine.state.value}.",
         billed="It costs nothing any more.",
         hint="Run the cell again; with --gpu or --cloud it launches another machine.",
     )
@@ -290,28 +259,6 @@ def _fits(machine: Machine, request: GpuRequest) -> bool:
     # more GPUs than asked for are no reason to pay for a second machine
     count = max(request.count, machine.offer.count)
     return bool(rank([machine.offer], replace(request, count=count)))
-
-
-def _nothing(request: GpuRequest, answers: dict[str, Sequence[Offer] | GpuRemoteError]) -> GpuRemoteError:
-    if request.on:
-        return MachineNotFoundError(
-            f"There is no machine called {request.on!r} at {' or '.join(answers)}.",
-            hint="See the names with: jupyter gpu-remote list. For an SSH destination add --cloud ssh.",
-        )
-    gpu = f"{request.gpu}:{request.count}" if request.count > 1 else request.gpu
-    looked = []
-    for name, answer in answers.items():
-        if isinstance(answer, GpuRemoteError):
-            looked.append(f"\n  {name}: {answer.message}")
-        else:
-            looked.append(f"\n  {name}: nothing that fits")
-    errors = [a for a in answers.values() if isinstance(a, GpuRemoteError)]
-    shut_out = errors and all(isinstance(e, (ProviderAuthError, ConfigurationError)) for e in errors)
-    kind = ConfigurationError if shut_out else NoCapacityError
-    hint = f"To try it for nothing on this computer: --cloud local --gpu {gpu}"
-    if request.cloud or not request.gpu:
-        hint = "Ask for less: leave out --region, --zone, --max-price, --cpus or --memory."
-    return kind(f"Nothing was found for {gpu or 'a machine'}. Looked at:{''.join(looked)}", hint=hint)
 
 
 def _silent(phase: str, text: str) -> None:

@@ -99,10 +99,8 @@ class Registry:
         """Write down a new machine; raise `ConflictError` when its name was ever used."""
         with self._file.transaction() as db:
             try:
-                db.execute(
-                    "INSERT INTO machines VALUES (?, ?, ?)",
-                    (machine.name, machine.state.final, _dump(machine)),
-                )
+                row = (machine.name, machine.state.final, _dump(machine))
+                db.execute("INSERT INTO machines VALUES (?, ?, ?)", row)
             except sqlite3.IntegrityError:
                 raise ConflictError(f"There is or was already a machine called {machine.name!r}.") from None
             self._note(db, "added", machine.name, machine.state.value, {"to": machine.state.value})
@@ -159,10 +157,8 @@ class Registry:
                 new = replace(new, ended_at=new.ended_at or time.time())
             if new == old:
                 return old
-            db.execute(
-                "UPDATE machines SET final = ?, machine = ? WHERE name = ?",
-                (new.state.final, _dump(new), name),
-            )
+            row = (new.state.final, _dump(new), name)
+            db.execute("UPDATE machines SET final = ?, machine = ? WHERE name = ?", row)
             if moved:
                 data = {"from": old.state.value, "to": new.state.value}
                 self._note(db, "state", name, new.note or new.state.value, data)
@@ -217,10 +213,9 @@ class Registry:
     def binding(self, notebook: str) -> str | None:
         """Return the name of the machine that `notebook` uses; it may have ended since."""
         with self._file.connection() as db:
-            rows = db.execute(
-                "SELECT machine FROM bindings WHERE notebook = ?", (_plain(notebook),)
-            ).fetchall()
-        return str(rows[0][0]) if rows else None
+            found = "SELECT machine FROM bindings WHERE notebook = ?"
+            row = db.execute(found, (_plain(notebook),)).fetchone()
+        return str(row[0]) if row else None
 
     def unbind(self, notebook: str) -> None:
         """Forget which machine `notebook` uses."""

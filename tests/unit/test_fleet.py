@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from jupyter_gpu_remote import fleet as fleet_module
-from jupyter_gpu_remote import names, removal, rental
+from jupyter_gpu_remote import market, names, removal, rental
 from jupyter_gpu_remote.config import GpuRemote, state_dir
 from jupyter_gpu_remote.errors import (
     ConfigurationError,
@@ -390,7 +389,7 @@ def test_a_cloud_that_hangs_does_not_hide_the_others(fleet: Fleet, monkeypatch: 
     hanging = provider("a", [DEAR])
     hanging.hooks = {"offers": lambda request: freed.wait(30)}
     install(monkeypatch, hanging, provider("b", [CHEAP]))
-    monkeypatch.setattr(fleet_module, "OFFERS_LIMIT", 0.2)
+    monkeypatch.setattr(market, "OFFERS_LIMIT", 0.2)
     try:
         assert fleet.offers(ANY_CLOUD) == [CHEAP]
     finally:
