@@ -80,8 +80,8 @@ async def execute(process: Any) -> None:
     finally:
         for fd in set(theirs):
             os.close(fd)
-    # no end-of-file goes to the client before the exit code: it would close the channel and miss it
     process.channel.set_write_buffer_limits(BUFFER)
+    # no end-of-file goes to the client before the exit code: it would close the channel and miss it
     await process.redirect(*ours, send_eof=False)
     ended = asyncio.ensure_future(child.wait())
     cut = asyncio.ensure_future(process.channel.wait_closed())

@@ -332,8 +332,7 @@ def test_delete_empties_nothing_that_is_mounted_in_the_home(local: Local) -> Non
     mounted = subprocess.run(
         ["mount", "-t", "tmpfs", "tmpfs", local.home / "bucket"], capture_output=True, text=True
     )
-    if mounted.returncode:
-        pytest.skip(f"nothing can be mounted here: {mounted.stderr.strip()}")
+    need(not mounted.returncode, f"the right to mount: {mounted.stderr.strip()}")
     try:
         (local.home / "bucket" / "precious").write_text("data")
         with pytest.raises(ProviderError, match="mounted there"):
