@@ -32,9 +32,11 @@ LANES = 4
 
 # path, first byte, length; with "-" for the length: all of it, if it is smaller than the fourth argument.
 _GET = """
-import os, sys
+import os, stat, sys
 path, start, length, limit = sys.argv[1:]
 try:
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        sys.exit("Not a regular file")
     with open(path, "rb", buffering=0) as f:
         if length == "-":
             info = os.fstat(f.fileno())

@@ -7,6 +7,7 @@ Everything about it lives in a private folder under one short name: the socket `
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
@@ -241,11 +242,12 @@ class Master:
         mine = re.compile(re.escape(str(self.path)) + r"(?![\w.-])")
         for process in psutil.process_iter(["name", "cmdline"]):
             if process.info["name"] == "ssh" and mine.search(" ".join(process.info["cmdline"] or [])):
-                try:
+                end = time.monotonic() + 5
+                with contextlib.suppress(psutil.NoSuchProcess):
                     process.kill()
-                    process.wait(5)
-                except psutil.Error:
-                    continue
+                    # as a zombie it has let go of everything; when it is reaped is not ours to say
+                    while process.status() != psutil.STATUS_ZOMBIE and time.monotonic() < end:
+                        time.sleep(0.005)
         for path in (self.path, self._beside("p")):
             path.unlink(missing_ok=True)
 

@@ -22,9 +22,9 @@ from . import diagnosis
 from .login import learnt_file
 
 _STREAMLOCAL = "direct-streamlocal@openssh.com"
-# what paramiko logs, tracebacks included, we raise
+# what paramiko logs as an error, tracebacks included, we raise or expect
 _log = logging.getLogger("jupyter_gpu_remote.paramiko")
-_log.addHandler(logging.NullHandler())
+_log.setLevel(logging.CRITICAL)
 _ALIVE_EVERY = 5.0
 _ALIVE_LIMIT = 15.0
 

@@ -71,11 +71,11 @@ def transport(sshd: Sshd, kind: str) -> Iterator[Transport]:
     transport.disconnect()
 
 
-def during(sshd: Sshd, started: Path, fault: Callable[[], None]) -> threading.Thread:
-    """Cause `fault` as soon as the file `started` is there."""
+def once(condition: Callable[[], object], fault: Callable[[], None]) -> threading.Thread:
+    """Cause `fault` as soon as `condition` holds."""
 
     def wait_and_act() -> None:
-        wait_for(started.exists, f"{started} to be there")
+        wait_for(condition, "the moment of the fault")
         fault()
 
     thread = threading.Thread(target=wait_and_act)
@@ -87,7 +87,7 @@ def test_a_cut_ends_the_running_command_with_an_error(
     transport: Transport, sshd: Sshd, tmp_path: Path
 ) -> None:
     started = tmp_path / "started"
-    thread = during(sshd, started, sshd.cut)
+    thread = once(started.exists, sshd.cut)
     with pytest.raises(ConnectionLostError, match="is gone"):
         transport.run(["sh", "-c", 'touch "$0"; exec sleep 20', str(started)])
     thread.join()
@@ -120,42 +120,39 @@ def test_a_cut_is_seen_by_who_reads_a_stream(transport: Transport, sshd: Sshd, t
         stream.close()
 
 
-def test_a_cut_copy_leaves_no_part_and_no_file_here(transport: Transport, sshd: Sshd, tmp_path: Path) -> None:
-    fifo, back = tmp_path / "fifo", tmp_path / "back" / "file"
-    os.mkfifo(fifo)
-    back.parent.mkdir()
+def huge_file(path: Path) -> Path:
+    """Make a file that takes minutes to copy and no room."""
+    with path.open("wb") as file:
+        file.truncate(50 << 30)
+    return path
 
-    def feed() -> None:
-        with fifo.open("wb") as file:
-            file.write(b"begin")
-            file.flush()
-            sshd.cut()
 
-    feeder = threading.Thread(target=feed)
-    feeder.start()
-    with pytest.raises(TransportError):
-        transport.get(str(fifo), back)
-    feeder.join()
-    assert not list(back.parent.iterdir())
+def test_a_cut_copy_leaves_nothing_here(transport: Transport, sshd: Sshd, tmp_path: Path) -> None:
+    huge, here = huge_file(tmp_path / "huge"), tmp_path / "here"
+    here.mkdir()
+    thread = once(lambda: any(p.stat().st_size for p in here.iterdir()), sshd.cut)
+    with pytest.raises(ConnectionLostError):
+        transport.get(str(huge), here / "file")
+    thread.join()
+    assert not list(here.iterdir())
 
 
 def test_a_cut_copy_leaves_the_old_file_there(transport: Transport, sshd: Sshd, tmp_path: Path) -> None:
-    there = tmp_path / "there" / "file"
-    there.parent.mkdir()
-    there.write_bytes(b"old")
-    with (tmp_path / "huge").open("wb") as huge:
-        huge.truncate(20 << 30)
-
-    def part() -> bool:
-        return len(list(there.parent.iterdir())) == 2
-
-    thread = threading.Thread(target=lambda: (wait_for(part, "the copy to begin"), sshd.cut()))
-    thread.start()
+    huge, there = huge_file(tmp_path / "huge"), tmp_path / "there"
+    there.mkdir()
+    (there / "file").write_bytes(b"old")
+    thread = once(lambda: len(list(there.iterdir())) == 2, sshd.cut)
     with pytest.raises(ConnectionLostError):
-        transport.put(tmp_path / "huge", str(there))
+        transport.put(huge, str(there / "file"))
     thread.join()
-    wait_for(lambda: not part(), "the part to be removed")
-    assert there.read_bytes() == b"old"
+    wait_for(lambda: len(list(there.iterdir())) == 1, "the part to be removed")
+    assert (there / "file").read_bytes() == b"old"
+
+
+def test_what_is_no_file_is_not_copied(transport: Transport, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(TransportError, match="Not a regular file"):
+        transport.get(str(tmp_path / "fifo"), tmp_path / "back")
 
 
 def test_a_frozen_server_ends_a_command_at_its_limit(transport: Transport, sshd: Sshd) -> None:
@@ -190,13 +187,13 @@ def test_a_frozen_connection_is_found_out_while_a_stream_waits(
 
 def test_a_machine_that_is_gone_cannot_be_reached(sshd: Sshd, kind: str) -> None:
     sshd.stop()
-    with pytest.raises(TransportError, match="cannot be reached by SSH.*refused") as caught:
+    with pytest.raises(TransportError, match=r"cannot be reached by SSH.*refused") as caught:
         open_transport(sshd.address, kind).open()
     assert caught.value.hint
 
 
 def test_a_host_that_does_not_exist_cannot_be_reached(kind: str) -> None:
-    with pytest.raises(TransportError, match="nowhere.invalid"):
+    with pytest.raises(TransportError, match=r"nowhere.invalid"):
         open_transport(Address("nowhere.invalid"), kind).open()
 
 
@@ -229,7 +226,7 @@ def test_a_stream_works_where_forwarding_is_forbidden(start: Start, kind: str, t
 def test_nobody_listens_where_forwarding_is_forbidden(start: Start, kind: str, tmp_path: Path) -> None:
     transport = open_transport(start(AllowStreamLocalForwarding="no").address, kind)
     transport.open()
-    with pytest.raises(TransportError, match="Nobody answers.*No such file"):
+    with pytest.raises(TransportError, match=r"Nobody answers.*No such file"):
         transport.connect_unix(str(tmp_path / "nobody"))
     transport.disconnect()
 
@@ -290,7 +287,7 @@ def test_a_large_file_on_a_long_link_takes_connections_of_its_own(
 @pytest.mark.usefixtures("long_link")
 def test_a_large_file_that_cannot_be_written_is_one_error(transport: Transport, tmp_path: Path) -> None:
     (tmp_path / "source").write_bytes(bytes(bulk.LARGE))
-    with pytest.raises(TransportError, match="/no/such/file cannot be written.*No such file"):
+    with pytest.raises(TransportError, match=r"/no/such/file cannot be written.*No such file"):
         transport.put(tmp_path / "source", "/no/such/file")
 
 
