@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from queue import Empty
 from typing import Any
 
 import nbformat
+from jupyter_client.asynchronous.client import AsyncKernelClient
+from jupyter_client.channels import AsyncZMQSocketChannel
+from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
+from traitlets import Type
 
 from .cells import Cell
 
@@ -41,8 +47,29 @@ MOVING = [
 ]
 
 
+class _ShellChannel(AsyncZMQSocketChannel):
+    """Looks for messages now and then: nbclient sends on this socket, for the Output widget, while it waits
+    on it, and what comes meanwhile may wake nobody."""
+
+    async def get_msg(self, timeout: float | None = None) -> dict[str, Any]:
+        clock = asyncio.get_running_loop().time
+        end = clock() + (float("inf") if timeout is None else timeout)
+        while clock() < end:
+            if await self.socket.poll(200):
+                return await self._recv()
+        raise Empty
+
+
+class _Client(AsyncKernelClient):
+    shell_channel_class = Type(_ShellChannel)
+
+
+class _Manager(AsyncKernelManager):
+    client_factory = Type(_Client)
+
+
 def run(
-    cells: Sequence[Cell], folder: Path, *, first: str = "pass", top: str = "", timeout: int = 60
+    cells: Sequence[Cell], folder: Path, *, first: str = "pass", top: str = "", timeout: int = 120
 ) -> dict[str, list[Output]]:
     """Run `cells` one after the other in one new kernel.
 
@@ -84,6 +111,7 @@ def run(
         allow_errors=True,
         timeout=timeout,
         on_cell_executed=keep_answer,
+        kernel_manager_class=_Manager,
     ).execute()
     widgets = notebook.metadata.get("widgets", {}).get("application/vnd.jupyter.widget-state+json", {})
     models = widgets.get("state", {})
