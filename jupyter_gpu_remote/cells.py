@@ -6,7 +6,8 @@ import asyncio
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from concurrent import futures
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,7 @@ class RemoteCells:
         self.relay = Relay(shell, self._news)
         kernel = getattr(shell, "kernel", None)
         file = kernel.config.get("IPKernelApp", {}).get("connection_file", "") if kernel else ""
-        self.notebook = Notebook(self.config, notebook_key(file), Path.cwd(), self.relay, self._show)
+        self.notebook = Notebook(self.config, notebook_key(file), Path.cwd(), self.relay, self.progress)
         self._status = StatusLine(for_shell(shell))
         self._presses: list[float] = []
         self._parsed: dict[str, tuple[GpuRequest, GpuRemote]] = {}
@@ -83,14 +84,16 @@ class RemoteCells:
             execution = self._start(line, cell)
             if execution is None:
                 return
-            with on_interrupt(lambda *_: self._interrupt(execution)):
-                while True:
-                    try:
-                        reply = execution.future.result(0.02)
-                        break
-                    except TimeoutError:
-                        self._answer_input()
-            self._finish(execution, reply)
+            self.wait(execution)
+
+    def wait(self, execution: Execution) -> None:
+        """Wait for the end of a cell over there whose outputs appear here, and do what follows it."""
+        with on_interrupt(lambda *_: self._interrupt(execution)):
+            while not execution.future.done():
+                with suppress(futures.TimeoutError):
+                    execution.future.exception(0.02)
+                self._answer_input()
+        self._finish(execution, execution.future.result())
 
     def _start(self, line: str, cell: str) -> Execution | None:
         try:
@@ -103,7 +106,7 @@ class RemoteCells:
         notebook = self.notebook
         if not notebook.is_ready(request):
             with on_interrupt(_raise_interrupt):
-                self._prepare(request, config)
+                self.prepare(request, config)
         if notebook.sync is not None and config.sync:
             with on_interrupt(_raise_interrupt):
                 self._transfer(notebook.sync.push)
@@ -112,7 +115,8 @@ class RemoteCells:
         self._presses.clear()
         return notebook.kernel.execute(cell, begin=lambda e: self.relay.begin(e, captured))
 
-    def _prepare(self, request: GpuRequest, config: GpuRemote) -> None:
+    def prepare(self, request: GpuRequest, config: GpuRemote) -> None:
+        """Attach this notebook to a machine that fits, launching it if need be."""
         self.notebook.config = config
         before = self.notebook.kernel
         machine = self.notebook.prepare(request, self._status.phase)
@@ -142,7 +146,8 @@ class RemoteCells:
             _warn(warning)
         self._status.end_progress()
 
-    def _show(self, done: int, total: int, what: str) -> None:
+    def progress(self, done: int, total: int, what: str) -> None:
+        """Show how far a transfer is."""
         self._status.progress(what, done, total)
 
     def _answer_input(self) -> None:
@@ -188,7 +193,16 @@ class RemoteCells:
 
     def verb(self, line: str) -> Any:
         """Carry out ``%remote VERB``."""
-        raise NotImplementedError
+        from .line import carry_out
+
+        self._status = StatusLine(for_shell(self.shell))
+        self._presses.clear()
+        with self._errors_shown(), on_interrupt(_raise_interrupt):
+            carry_out(line, self)
+
+    def report(self, phase: str, text: str) -> None:
+        """Show what is going on in the status line of this cell; nothing, when there is no phase."""
+        self._status.phase(phase, text) if phase else self._status.end()
 
     def close(self) -> None:
         """Let go of the machine."""

@@ -170,6 +170,11 @@ class RemoteKernel:
         return answer
 
     @property
+    def position(self) -> int:
+        """The number of the journal record that comes next."""
+        return self._next or 0
+
+    @property
     def is_open(self) -> bool:
         """Whether the kernel is attached, or about to be again."""
         return self._thread is not None and self._thread.is_alive() and not self._closed.is_set()

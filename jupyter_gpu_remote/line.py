@@ -1,0 +1,67 @@
+"""``%remote``: the verbs in a notebook."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from . import options
+from .verbs import SHARED, Desk, Verbs, split
+from .verbs.attach import attach
+from .verbs.overview import as_table
+
+if TYPE_CHECKING:
+    from .cells import RemoteCells
+
+_PROG = "%remote"
+
+
+def carry_out(line: str, cells: RemoteCells) -> None:
+    """Do what the line says for the notebook of `cells`; without a verb, show the machines.
+
+    Raises:
+        GpuRemoteError: It cannot be done.
+    """
+    desk = desk_of(cells)
+    words = split(line)
+    if not words:
+        return _show_machines(desk, cells)
+    verbs = Verbs(dict(SHARED.known))
+
+    @verbs.verb("Show the cell that runs over there, or the last one, in this cell.", name="attach")
+    def _attach(desk: Desk) -> None:
+        if why := attach(cells):
+            desk.say(why)
+
+    try:
+        act = verbs.parse(words, desk)
+    except options.HelpRequested as help:
+        print(help)
+        return
+    act()
+
+
+def desk_of(cells: RemoteCells) -> Desk:
+    """Return where the verbs of a notebook are used."""
+    notebook = cells.notebook
+    return Desk(
+        prog=_PROG,
+        config=cells.config,
+        registry=notebook.registry,
+        folder=notebook.folder,
+        notebook=notebook,
+        say=print,
+        report=cells.report,
+        progress=cells.progress,
+        launch=cells.prepare,
+    )
+
+
+def _show_machines(desk: Desk, cells: RemoteCells) -> None:
+    if getattr(cells.shell, "kernel", None) is None:
+        print(as_table(desk))
+        return
+    from IPython.display import display
+
+    from .panel import panel_for
+
+    display(panel_for(desk))

@@ -1,0 +1,143 @@
+"""Verbs that look at all machines, and the one that launches."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from ..config import GpuRemote
+from ..fleet import Fleet
+from ..model import GpuRequest, Machine, Offer
+from ..registry import Registry
+from ..tables import duration, money, table
+from .desk import Desk
+from .words import SHARED, argument, number
+
+_DAY = 86400.0
+
+verb = SHARED.verb
+
+
+@verb(
+    "List the machines, what they are and what they have cost.",
+    argument("--json", action="store_true", help="as JSON, for programs"),
+    name="list",
+)
+def list_machines(desk: Desk, json: bool = False) -> None:
+    """Show the machines that exist."""
+    desk.say(as_json(desk.registry) if json else as_table(desk))
+
+
+def as_table(desk: Desk) -> str:
+    """Return the machines as a table for people."""
+    now = time.time()
+    machines = desk.registry.machines()
+    if not machines:
+        return f"No machine is running. `{desk.prog} up` starts one."
+    bound = desk.registry.binding(desk.notebook.key) if desk.notebook else None
+    rows = [
+        (
+            m.name,
+            m.offer.title,
+            m.state.value,
+            duration(now - m.created_at),
+            money(m.cost(now)),
+            "this notebook" if m.name == bound else "",
+        )
+        for m in machines
+    ]
+    return table(("NAME", "MACHINE", "STATE", "UP", "COST", "USED BY"), rows)
+
+
+def as_json(registry: Registry) -> str:
+    """Return the machines for programs; fields are only ever added."""
+    now = time.time()
+    return json.dumps([_plain(machine, now) for machine in registry.machines()], indent=2)
+
+
+def _plain(machine: Machine, now: float) -> dict[str, Any]:
+    offer = machine.offer
+    return {
+        "name": machine.name,
+        "state": machine.state.value,
+        "provider": machine.provider,
+        "provider_id": machine.provider_id,
+        "machine_type": offer.machine_type,
+        "gpu": offer.gpu,
+        "count": offer.count,
+        "stand_in_for": offer.stand_in_for,
+        "region": offer.region,
+        "zone": offer.zone,
+        "spot": offer.spot,
+        "price": offer.price,
+        "cost": round(machine.cost(now), 6),
+        "created_at": machine.created_at,
+        "ready_at": machine.ready_at or None,
+        "note": machine.note,
+    }
+
+
+@verb("Launch a machine, or get a running one ready, without running anything.", asks=True)
+def up(desk: Desk, request: GpuRequest, config: GpuRemote) -> None:
+    """Make a machine ready for use."""
+    desk.launch(request, config)
+
+
+@verb("Show what can be had, cheapest first.", asks=True)
+def offers(desk: Desk, request: GpuRequest, config: GpuRemote) -> None:
+    """Show what can be had for a request."""
+    found = Fleet(config, desk.registry).offers(request)
+    head = ("", "GPU", "MEMORY", "CPUS", "RAM", "CLOUD", "ZONE", "PRICE", "WHY")
+    rows = [_offer_row(n, offer, found[0]) for n, offer in enumerate(found, 1)]
+    desk.say(table(head, rows))
+
+
+def _offer_row(number: int, offer: Offer, best: Offer) -> Sequence[str]:
+    why = []
+    if offer.stand_in_for:
+        why.append(f"CPU stand-in: there is no {offer.stand_in_for} here")
+    if offer is best:
+        why.append("taken first: the cheapest" if offer.price else "taken first: free")
+    elif offer.price > best.price:
+        why.append(f"{money(offer.price - best.price)}/h more")
+    if offer.spot:
+        why.append("spot: can be taken back")
+    return (
+        str(number),
+        (f"{offer.gpu} ×{offer.count}" if offer.count > 1 else offer.gpu) or "none",
+        f"{offer.gpu_memory:.0f} GB" if offer.gpu_memory else "",
+        str(offer.cpus or ""),
+        f"{offer.memory:.0f} GB" if offer.memory else "",
+        offer.provider,
+        offer.zone or offer.region or offer.machine_type,
+        f"{money(offer.price)}/h" if offer.price else "free",
+        ", ".join(why),
+    )
+
+
+@verb(
+    "Show what the machines have cost, those that ended included.",
+    argument("--since", type=number, metavar="DAYS", help="only the last DAYS days"),
+)
+def cost(desk: Desk, since: float | None = None) -> None:
+    """Show what each machine cost, and the sum."""
+    now = time.time()
+    spent = desk.registry.spent(now - since * _DAY if since else 0.0)
+    machines = [m for m in desk.registry.machines(ended=True) if m.name in spent]
+    if not machines:
+        desk.say("Nothing was spent" + (f" in the last {since:g} days." if since else "."))
+        return
+    rows = [
+        (
+            m.name,
+            m.offer.title,
+            m.state.value,
+            duration((m.ended_at or now) - m.created_at),
+            money(spent[m.name]),
+        )
+        for m in machines
+    ]
+    rows.append(("", "", "", "total", money(sum(spent.values()))))
+    desk.say(table(("NAME", "MACHINE", "STATE", "TIME", "COST"), rows))

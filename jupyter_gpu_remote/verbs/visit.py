@@ -1,0 +1,106 @@
+"""A machine for a few requests, without a kernel of ours on it."""
+
+from __future__ import annotations
+
+import functools
+import json
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from ..agent import wire
+from ..config import GpuRemote
+from ..errors import ConflictError, ConnectionLostError, KernelError, TransportError
+from ..fleet import Fleet
+from ..machine import LiveMachine
+from ..model import Machine
+from ..notebook import open_sync
+from ..registry import Registry
+from ..sync import FolderSync
+
+_ANSWER_LIMIT = 30.0
+_REACH_LIMIT = 10.0
+
+
+class Visit:
+    """One machine, connected; close it to let go.
+
+    Args:
+        machine: A machine that is ready.
+        config: The user's settings.
+        registry: Where it is written down.
+        limit: Seconds until it must have answered.
+
+    Raises:
+        ConflictError: It is still being launched, or has ended.
+        TransportError: It cannot be reached.
+    """
+
+    def __init__(
+        self, machine: Machine, config: GpuRemote, registry: Registry, limit: float = _REACH_LIMIT
+    ) -> None:
+        if not machine.ready_at or machine.state.final:
+            raise ConflictError(
+                f"{machine.name} is {machine.state.value} and cannot be used now.",
+                hint="`list` shows when it is ready.",
+            )
+        check = functools.partial(Fleet(config, registry).check, machine.name)
+        self.live = LiveMachine(machine, config, registry, check)
+        try:
+            self.live.transport.open(limit)
+            self.live.open(lambda phase, text: None)
+        except BaseException:
+            self.close()
+            raise
+
+    def request(self, op: str, timeout: float = _ANSWER_LIMIT, **arguments: Any) -> Any:
+        """Ask the agent for something and return its answer.
+
+        Raises:
+            KernelError: It refused.
+            ConnectionLostError: No answer came within `timeout` seconds.
+        """
+        try:
+            stream = self.live.connect(False)
+        except TransportError:
+            stream = self.live.connect(True)
+        limit = threading.Timer(timeout, stream.close)
+        limit.daemon = True
+        limit.start()
+        try:
+            stream.sendall(wire.pack_json(wire.AGENT, {"op": op, "id": 1, **arguments}))
+            decoder = wire.Decoder()
+            while data := stream.recv(1 << 20):
+                for record in decoder.feed(data):
+                    answer = json.loads(record.parts[0])
+                    if "error" in answer:
+                        raise KernelError(f"The agent refused {op!r}: {answer['error']}.")
+                    return answer["result"]
+        except OSError:
+            pass
+        finally:
+            limit.cancel()
+            stream.close()
+        raise ConnectionLostError(
+            f"The agent on {self.live.machine.name} did not answer {op!r} within {timeout:.0f} s.",
+            billed="The machine still runs.",
+            hint="Try again; `logs` shows what the agent wrote.",
+        )
+
+    def sync(self, folder: Path, progress: Callable[[int, int, str], None]) -> FolderSync:
+        """Return what keeps `folder` the same here and there; close it after use."""
+        return open_sync(self.live, self, folder, progress)
+
+    def close(self) -> None:
+        """Let go of the machine; it goes on."""
+        self.live.close()
+
+    def __enter__(self) -> Visit:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
