@@ -5,9 +5,11 @@ Runs in the kernel's own Python, which may be of another environment than the ag
 
 from __future__ import annotations
 
+import signal
 import sys
 from typing import Any
 
+signal.signal(signal.SIGINT, signal.SIG_IGN)  # while it starts; ipykernel lets cells be interrupted
 del sys.path[0]  # this file's folder: its modules are not the user's
 
 from ipykernel.kernelapp import IPKernelApp  # noqa: E402
@@ -20,6 +22,9 @@ class KernelApp(IPKernelApp):  # type: ignore[misc]
         """Bind IOPub; ZMQ's default drops what more than 1000 messages have piled up before."""
         context.sndhwm = 0
         super().init_iopub(context)
+
+    def log_connection_info(self) -> None:
+        """Say nothing: the log is for what goes wrong."""
 
 
 def let_comms_name_their_subshell() -> None:

@@ -25,6 +25,9 @@ EVENT = 5
 """What the agent has to say about a kernel; in the journal."""
 
 HEADER = struct.Struct("<QBIQ")
+MAX_BYTES = 4 << 30
+"""Bytes in all parts of one record; nothing larger is written, and who announces more is not one of us."""
+MAX_PARTS = 1 << 16
 
 Part = bytes | bytearray | memoryview
 
@@ -56,23 +59,36 @@ def pack_json(channel: int, value: Any) -> bytes:
 
 
 class Decoder:
-    """Turn a byte stream into records."""
+    """Turn a byte stream into records.
 
-    def __init__(self) -> None:
+    Args:
+        limit: Bytes that one record may have.
+    """
+
+    def __init__(self, limit: int = MAX_BYTES) -> None:
         self._buffer = bytearray()
         self._wanted = HEADER.size
+        self._limit = limit
 
     def feed(self, data: bytes) -> Iterator[Record]:
-        """Take the next bytes and yield every record they complete."""
+        """Take the next bytes and yield every record they complete.
+
+        Raises:
+            ValueError: They are no records of ours.
+        """
         self._buffer += data
         while len(self._buffer) >= self._wanted:
             sequence, channel, count, size = HEADER.unpack_from(self._buffer)
+            if channel > EVENT or count > MAX_PARTS or size > self._limit:
+                raise ValueError(f"no record of ours: channel {channel}, {count} parts, {size} bytes")
             start = HEADER.size + 8 * count
             if len(self._buffer) < start + size:
                 # a large record comes in many pieces: look again only when it is whole
                 self._wanted = start + size
                 return
             lengths = struct.unpack_from(f"<{count}Q", self._buffer, HEADER.size)
+            if sum(lengths) != size:
+                raise ValueError("no record of ours: its parts are not as long as the whole")
             parts = []
             with memoryview(self._buffer) as view:
                 for length in lengths:

@@ -1,0 +1,177 @@
+"""What a client may ask of the agent: each function here is one request.
+
+Arguments are those of the request's JSON. What is returned is the answer; an `OSError`, `LookupError`,
+`TypeError` or `ValueError` is told to the client; a `Future` is answered when it is done.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import resource
+import signal
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any
+
+from .clients import Client
+from .folder import Folder
+from .manifest import changes_from, pack
+
+if TYPE_CHECKING:
+    from .server import Agent
+
+
+def ping(agent: Agent, client: Client) -> str:
+    """Answer, to show that the agent lives."""
+    return "pong"
+
+
+def status(agent: Agent, client: Client) -> dict[str, Any]:
+    """Tell the version, the kernels and the memory the agent has needed at most, in KiB."""
+    return {
+        "version": agent.version,
+        "pid": os.getpid(),
+        "idle_left": agent.idle_left(),
+        "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
+        "kernels": [
+            {
+                **k.facts,
+                "id": k.id,
+                "alive": k.process.alive(),
+                "running": len(k.running),
+                "active": k.active_at,
+            }
+            for k in agent.kernels.values()
+        ],
+    }
+
+
+def extend(agent: Agent, client: Client, minutes: float) -> float | None:
+    """Keep the machine for some minutes from now, used or not; tell the seconds it has left."""
+    agent.guard.extend(minutes * 60)
+    return agent.idle_left()
+
+
+def attach(
+    agent: Agent,
+    client: Client,
+    kernel: str,
+    since: int | None = None,
+    name: str = "",
+    start: dict[str, Any] | None = None,
+    birth: str | None = None,
+) -> dict[str, Any]:
+    """Make the client a tail of a kernel's journal.
+
+    Args:
+        agent: Us.
+        client: Who asks.
+        kernel: The kernel's name.
+        since: Record to begin with; None for what comes from now on.
+        name: The client's own; an earlier connection of that name is dead, it just does not know.
+        start: How to start the kernel if there is none of that name.
+        birth: What tells the kernel the client knows from another one of that name.
+    """
+    if client.tail:
+        raise ValueError("this connection is attached already")
+    found = agent.kernels.get(kernel)
+    if found is not None and birth not in (None, found.facts["birth"]):
+        raise LookupError("its place was taken by another one of that name")
+    if found is None:
+        if start is None:
+            raise LookupError(f"there is no kernel {kernel}")
+        found = agent.keeper.start(kernel, **start)
+    for other in list(agent.clients.values()):
+        if name and other is not client and other.name == name and other.kernel is found:
+            agent.drop(other)
+    journal = found.journal
+    if birth and since is not None:
+        journal.go_on_at(since)
+    since = journal.next if since is None else min(since, journal.next)
+    client.kernel, client.name, client.tail = found, name, journal.tail(since)
+    return {
+        "version": agent.version,
+        "next": since,
+        "missed": max(0, journal.first - since),
+        "end": journal.next,
+        "running": list(found.running),
+        "executions": list(found.executions),
+        "kernel": {**found.facts, "id": found.id},
+    }
+
+
+def interrupt(agent: Agent, client: Client, kernel: str) -> None:
+    """Interrupt what the kernel runs."""
+    agent.keeper.kernel(kernel).process.signal(signal.SIGINT)
+
+
+def restart(agent: Agent, client: Client, kernel: str) -> None:
+    """Replace the kernel's process; its journal goes on."""
+    agent.keeper.respawn(agent.keeper.kernel(kernel), "it was restarted")
+
+
+def stop(agent: Agent, client: Client, kernel: str) -> None:
+    """End a kernel and forget it."""
+    agent.keeper.end(agent.keeper.kernel(kernel), "it was shut down")
+
+
+def scan(agent: Agent, client: Client, folder: str, outer: list[tuple[str, str]]) -> Future[Any]:
+    """Tell what lies in a folder."""
+    return _with_folder(agent, folder, lambda work: _packed(work.scan(outer)))
+
+
+def digest(agent: Agent, client: Client, folder: str, paths: list[str]) -> Future[Any]:
+    """Tell a hash of each of some files."""
+    return _with_folder(agent, folder, lambda work: work.digest(paths))
+
+
+def apply(agent: Agent, client: Client, folder: str, changes: str) -> Future[Any]:
+    """Put in place what has been sent, and remove what is gone."""
+    wanted = changes_from(base64.b64decode(changes))
+    return _with_folder(agent, folder, lambda work: _packed(work.apply(wanted)))
+
+
+def pause(agent: Agent, client: Client) -> None:
+    """Take no more requests from anybody else: a newer agent is about to take over."""
+    agent.pause(client)
+
+
+def release(agent: Agent, client: Client, marks: dict[str, str]) -> Future[list[str]]:
+    """Journal what each kernel publishes before its mark, then stop; tell whose mark did not come."""
+    return agent.release(marks)
+
+
+def quit(agent: Agent, client: Client) -> None:
+    """End every kernel and stop."""
+    for kernel in list(agent.kernels.values()):
+        agent.keeper.end(kernel, "the agent was told to quit")
+    agent.running = False
+
+
+OPERATIONS: dict[str, Callable[..., Any]] = {
+    f.__name__: f
+    for f in (
+        ping,
+        status,
+        extend,
+        attach,
+        interrupt,
+        restart,
+        stop,
+        scan,
+        digest,
+        apply,
+        pause,
+        release,
+        quit,
+    )
+}
+
+
+def _with_folder(agent: Agent, path: str, act: Callable[[Folder], Any]) -> Future[Any]:
+    return agent.worker.submit(act, agent.keeper.folder(path))
+
+
+def _packed(what: Any) -> str:
+    return base64.b64encode(pack(what)).decode()
