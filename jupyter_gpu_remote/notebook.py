@@ -7,11 +7,10 @@ import functools
 import hashlib
 import os
 import platform
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
-from .agent.manifest import Applied, Changes, Manifest, Outer, applied_from, manifest_from, pack
 from .config import GpuRemote, state_dir
 from .fleet import Fleet
 from .kernel import Listener, RemoteKernel
@@ -19,6 +18,7 @@ from .machine import LiveMachine
 from .model import GpuRequest, Machine
 from .registry import Registry
 from .sync import FolderSync
+from .sync.remote import AgentFolder
 
 Report = Callable[[str, str], None]
 
@@ -47,37 +47,6 @@ class Requests(Protocol):
         """Ask the agent for something and return its answer."""
 
 
-class AgentFolder:
-    """The folder on the machine, as the agent there answers for it.
-
-    Args:
-        agent: The agent of that machine.
-        path: Where the folder is.
-    """
-
-    def __init__(self, agent: Requests, path: str) -> None:
-        self._agent = agent
-        self._path = path
-
-    def scan(self, outer: Outer = ()) -> Manifest:
-        """Return what it holds."""
-        return manifest_from(self._ask("scan", outer=list(outer)))
-
-    def digest(self, paths: Iterable[str]) -> dict[str, str]:
-        """Return a hash of the content of each file that can be read."""
-        found: dict[str, str] = self._agent.request(
-            "digest", _FOLDER_LIMIT, folder=self._path, paths=list(paths)
-        )
-        return found
-
-    def apply(self, changes: Changes) -> Applied:
-        """Put changes in place."""
-        return applied_from(self._ask("apply", changes=base64.b64encode(pack(changes)).decode()))
-
-    def _ask(self, op: str, **arguments: Any) -> bytes:
-        return base64.b64decode(self._agent.request(op, _FOLDER_LIMIT, folder=self._path, **arguments))
-
-
 def remote_folder_of(live: LiveMachine, folder: Path) -> str:
     """Return where `folder` lies on a machine; other laptops' folders of that name lie elsewhere."""
     return live.folder_for(folder, _owner(folder))
@@ -91,7 +60,14 @@ def open_sync(
     state.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     state.with_suffix(".folder").write_bytes(os.fsencode(folder))
     there = remote_folder_of(live, folder)
-    return FolderSync(folder, AgentFolder(agent, there), live.transport, there, state, progress)
+    remote = AgentFolder(functools.partial(_ask_folder, agent, there))
+    return FolderSync(folder, remote, live.transport, there, state, progress)
+
+
+def _ask_folder(agent: Requests, path: str, question: str, data: bytes) -> bytes:
+    """Put a question about a folder to the agent."""
+    text = base64.b64encode(data).decode()
+    return base64.b64decode(agent.request("folder", _FOLDER_LIMIT, path=path, question=question, data=text))
 
 
 def synced_folders(machine: str) -> list[Path]:

@@ -15,8 +15,7 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
 from .clients import Client
-from .folder import Folder
-from .manifest import changes_from, pack
+from .folder import answer
 
 if TYPE_CHECKING:
     from .server import Agent
@@ -116,20 +115,11 @@ def stop(agent: Agent, client: Client, kernel: str) -> None:
     agent.keeper.end(agent.keeper.kernel(kernel), "it was shut down")
 
 
-def scan(agent: Agent, client: Client, folder: str, outer: list[tuple[str, str]]) -> Future[Any]:
-    """Tell what lies in a folder."""
-    return _with_folder(agent, folder, lambda work: _packed(work.scan(outer)))
-
-
-def digest(agent: Agent, client: Client, folder: str, paths: list[str]) -> Future[Any]:
-    """Tell a hash of each of some files."""
-    return _with_folder(agent, folder, lambda work: work.digest(paths))
-
-
-def apply(agent: Agent, client: Client, folder: str, changes: str) -> Future[Any]:
-    """Put in place what has been sent, and remove what is gone."""
-    wanted = changes_from(base64.b64decode(changes))
-    return _with_folder(agent, folder, lambda work: _packed(work.apply(wanted)))
+def folder(agent: Agent, client: Client, path: str, question: str, data: str) -> Future[Any]:
+    """Answer what `sync` asks about a folder, and put changes to it in place; bytes travel as base64."""
+    work = agent.keeper.folder(path)
+    asked = base64.b64decode(data)
+    return agent.worker.submit(lambda: base64.b64encode(answer(work, question, asked)).decode())
 
 
 def pause(agent: Agent, client: Client) -> None:
@@ -159,19 +149,9 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
         interrupt,
         restart,
         stop,
-        scan,
-        digest,
-        apply,
+        folder,
         pause,
         release,
         quit,
     )
 }
-
-
-def _with_folder(agent: Agent, path: str, act: Callable[[Folder], Any]) -> Future[Any]:
-    return agent.worker.submit(act, agent.keeper.folder(path))
-
-
-def _packed(what: Any) -> str:
-    return base64.b64encode(pack(what)).decode()
