@@ -6,17 +6,18 @@ The same code runs here and on the machine. What travels is first moved into `IN
 
 from __future__ import annotations
 
+import base64
 import errno
 import hashlib
 import os
 import shutil
 import stat
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 
+from .changes import Placing, Refused, entry_of
 from .ignore import Rules, is_ignored, rules_in
 from .manifest import (
     INCOMING,
@@ -24,11 +25,11 @@ from .manifest import (
     PRIVATE,
     Applied,
     Changes,
+    Content,
     Entry,
     Manifest,
     Outer,
     changes_from,
-    leads_outside,
     pack,
     unpack,
 )
@@ -36,11 +37,6 @@ from .watch import Watch
 
 _NEVER = frozenset(map(os.fsencode, NEVER))
 _ENVIRONMENT_MARKS = frozenset({b"pyvenv.cfg", b"conda-meta"})
-IN_THE_WAY = "something else is there now: it has just changed, is ignored, or differs in case alone"
-
-
-class _Refused(Exception):
-    """This path stays as it is; says why."""
 
 
 class Folder:
@@ -56,7 +52,6 @@ class Folder:
         self.root = os.fsencode(root)
         self.watch = watch
         self.create = create
-        self._real: set[str] = set()
 
     def changed(self) -> bool:
         """Return whether it may hold something else than at the last `scan`."""
@@ -75,7 +70,7 @@ class Folder:
         todo = [(b"", [(os.fsencode(way), 0, Rules(text.encode("latin-1"))) for way, text in outer])]
         while todo:
             folder, rules = todo.pop()
-            path = os.path.join(self.root, folder)
+            path = os.path.join(self.root, folder) if folder else self.root
             if self.watch:
                 self.watch.enter(path)
             try:
@@ -105,8 +100,8 @@ class Folder:
                 name = os.fsdecode(relative)
                 with suppress(FileNotFoundError):
                     try:
-                        found.entries[name] = _entry(name, item.path, item.stat(follow_symlinks=False))
-                    except _Refused as e:
+                        found.entries[name] = entry_of(name, item.path, item.stat(follow_symlinks=False))
+                    except Refused as e:
                         found.refused[name] = str(e)
         found.free = self.free()
         return found
@@ -129,17 +124,23 @@ class Folder:
                 found[path] = digest.hexdigest()
         return found
 
+    def read(self, paths: Iterable[str]) -> Content:
+        """Return small files whole; those that cannot be read are left out."""
+        found: Content = {}
+        for path in paths:
+            with suppress(OSError), open(self._full(path), "rb") as file:
+                mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+                found[path] = mode, base64.b64encode(file.read()).decode()
+        return found
+
     def apply(self, changes: Changes) -> Applied:
         """Put changes in place: renames, then removals, then what is new; what came in is used up."""
-        self._real.clear()
-        done = Applied()
-        for path, (new, expected) in changes.rename.items():
-            self._change(done, path, expected, partial(self._rename, path, new))
-        for path in sorted(changes.remove, reverse=True):
-            self._change(done, path, changes.remove[path], partial(self._remove, path))
-        for path in sorted(changes.make):
-            entry, known = changes.make[path]
-            self._change(done, path, known, partial(self._make, path, entry), entry)
+        placing = Placing(self.root)
+        done = placing.run(changes)
+        if self.watch:
+            # a folder is not pardoned: a new one has yet to be watched
+            own = {self._full(p): (p, now) for p, now in done.now.items() if not now or now.kind != "d"}
+            self.watch.pardon(own, lambda: all(placing.entry(p) == now for p, now in own.values()))
         shutil.rmtree(self._full(INCOMING if self.create else PRIVATE), ignore_errors=True)
         return done
 
@@ -152,94 +153,6 @@ class Folder:
             file.write(uuid.uuid4().hex)
         with open(mark) as file:
             return file.read()
-
-    def _change(
-        self,
-        done: Applied,
-        path: str,
-        expected: Entry | None,
-        act: Callable[[Entry | None], None],
-        wanted: Entry | None = None,
-    ) -> None:
-        try:
-            now = self._entry(path)
-            if now != expected and (wanted is None or now != wanted):
-                raise _Refused(IN_THE_WAY)
-            act(now)
-            done.now[path] = self._entry(path)
-        except _Refused as e:
-            done.refused[path] = str(e)
-        except OSError as e:
-            done.refused[path] = e.strerror or str(e)
-
-    def _entry(self, path: str) -> Entry | None:
-        if not self._parents_are_real(path):
-            return None
-        full = self._full(path)
-        try:
-            return _entry(path, full, os.lstat(full))
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-
-    def _rename(self, path: str, new: str, now: Entry | None) -> None:
-        self._real.clear()
-        if os.path.lexists(self._full(new)):
-            raise _Refused(f"{new} is there already")
-        os.rename(self._full(path), self._full(new))
-
-    def _remove(self, path: str, now: Entry | None) -> None:
-        full = self._full(path)
-        if now is None or now.kind != "d":
-            os.unlink(full)
-            return
-        self._real.clear()
-        try:
-            os.rmdir(full)
-        except OSError as e:
-            # what it still holds does not sync, and keeps it in place
-            if e.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-                raise
-
-    def _make(self, path: str, entry: Entry, now: Entry | None) -> None:
-        if now == entry:
-            return
-        if not self._parents_are_real(path, make=True):
-            raise _Refused("a file or a link is where its folder should be")
-        full, incoming = self._full(path), self._full(f"{INCOMING}/{path}")
-        if entry.kind == "f":
-            _finish(incoming, entry)
-        if now and now.kind == "d":
-            self._real.clear()
-            try:
-                os.rmdir(full)
-            except OSError as e:
-                raise _Refused("a folder that still holds other files is there") from e
-        if entry.kind == "d":
-            if now:
-                os.unlink(full)
-            os.mkdir(full)
-            return
-        if entry.kind == "l":
-            os.makedirs(os.path.dirname(incoming), exist_ok=True)
-            os.symlink(os.fsencode(entry.target), incoming)
-        os.replace(incoming, full)
-
-    def _parents_are_real(self, path: str, make: bool = False) -> bool:
-        """Return whether all folders above `path` are there and none is a link, which could lead outside."""
-        parent = path.rpartition("/")[0]
-        if not parent or parent in self._real:
-            return True
-        if not self._parents_are_real(parent, make):
-            return False
-        full = self._full(parent)
-        if make:
-            with suppress(FileExistsError):
-                os.mkdir(full)
-        with suppress(OSError):
-            if stat.S_ISDIR(os.lstat(full).st_mode):
-                self._real.add(parent)
-                return True
-        return False
 
     def _full(self, path: str) -> bytes:
         return os.path.join(self.root, os.fsencode(path))
@@ -259,6 +172,8 @@ def answer(folder: Folder, question: str, data: bytes) -> bytes:
         return pack(folder.scan(unpack(data)))
     if question == "digest":
         return pack(folder.digest(unpack(data)))
+    if question == "read":
+        return pack(folder.read(unpack(data)))
     return pack(folder.apply(changes_from(data)))
 
 
@@ -267,35 +182,3 @@ def _listing(folder: bytes, device: int) -> list[os.DirEntry[bytes]]:
         if os.lstat(folder).st_dev != device:
             raise OSError(errno.EXDEV, "another file system is mounted there")
         return list(entries)
-
-
-def _entry(path: str, full: bytes, status: os.stat_result) -> Entry:
-    mode = status.st_mode
-    if stat.S_ISREG(mode):
-        if mode & 0o444 != 0o444 and not os.access(full, os.R_OK):
-            raise _Refused("it may not be read")
-        return Entry("f", status.st_size, status.st_mtime_ns, bool(mode & stat.S_IXUSR))
-    if stat.S_ISDIR(mode):
-        return Entry("d")
-    if stat.S_ISLNK(mode):
-        target = os.fsdecode(os.readlink(full))
-        if leads_outside(path, target):
-            raise _Refused(f"a link that leads outside the folder, to {target}")
-        return Entry("l", target=target)
-    raise _Refused("neither a file, a folder nor a link")
-
-
-def _finish(incoming: bytes, entry: Entry) -> None:
-    """Give a file that came in its times and mode, or refuse it when it is not what was sent for."""
-    try:
-        status = os.lstat(incoming)
-    except FileNotFoundError:
-        raise _Refused("it could not be read, or was gone, when its turn came") from None
-    second = 10**9
-    if not stat.S_ISREG(status.st_mode) or status.st_mtime_ns // second < entry.mtime_ns // second:
-        raise _Refused("what arrived is not what was asked for")
-    if status.st_mtime_ns // second == entry.mtime_ns // second:
-        os.utime(incoming, ns=(entry.mtime_ns, entry.mtime_ns))
-    mode = stat.S_IMODE(status.st_mode) & ~0o111
-    # who may read may run
-    os.chmod(incoming, mode | (mode & 0o444) >> 2 if entry.executable else mode)

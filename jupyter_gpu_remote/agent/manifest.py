@@ -25,6 +25,10 @@ Outer = Sequence[tuple[str, str]]
 """Rules from above the folder: the way from theirs down to it, and their text as latin-1."""
 
 
+Content = dict[str, tuple[int, str]]
+"""Small files: mode, and content in base 64."""
+
+
 class Entry(NamedTuple):
     """What is known of one path; two equal ones hold the same.
 
@@ -59,11 +63,19 @@ class Manifest:
 
 @dataclass
 class Changes:
-    """What a folder is to do, each with the entry that must be there for it to happen."""
+    """What a folder is to do, each with the entry that must be there for it to happen.
+
+    Attributes:
+        rename: Paths with their new names.
+        remove: Paths.
+        make: Paths with what they become, and what they are now.
+        content: Those files of `make` that are not in `INCOMING`.
+    """
 
     rename: dict[str, tuple[str, Entry]] = field(default_factory=dict)
     remove: dict[str, Entry] = field(default_factory=dict)
     make: dict[str, tuple[Entry, Entry | None]] = field(default_factory=dict)
+    content: Content = field(default_factory=dict)
 
 
 @dataclass
@@ -111,6 +123,7 @@ def changes_from(data: bytes) -> Changes:
         {p: (new, Entry(*e)) for p, (new, e) in plain["rename"].items()},
         {p: Entry(*e) for p, e in plain["remove"].items()},
         {p: (Entry(*e), old and Entry(*old)) for p, (e, old) in plain["make"].items()},
+        plain["content"],
     )
 
 

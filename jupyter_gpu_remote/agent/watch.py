@@ -7,7 +7,9 @@ moment. See ``docs/adr/0003-a-watcher-is-asked.md``.
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Callable, Container
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -28,6 +30,9 @@ class Watch(Protocol):
 
     def enter(self, folder: bytes) -> None:
         """Watch the entries of `folder` too; no effect when they are watched."""
+
+    def pardon(self, paths: Container[bytes], untouched: Callable[[], bool]) -> None:
+        """Take what happened at `paths` for our own doing, as long as they are `untouched` since."""
 
     def close(self) -> None:
         """Stop watching."""
@@ -51,6 +56,7 @@ class Inotify:
         )  # fmt: skip
         self._changed = True
         self._blind = False
+        self._folders: dict[int, bytes] = {}
         self._inotify: Any = None
         try:
             self._inotify = INotify(nonblocking=True)
@@ -60,7 +66,7 @@ class Inotify:
     def changed(self) -> bool:
         """Return whether anything may have changed; an event lost to a full queue counts."""
         if not self._changed and not self._blind:
-            self._changed = self._drain()
+            self._changed = bool(self._drain())
         return self._changed or self._blind
 
     def reset(self) -> None:
@@ -75,11 +81,17 @@ class Inotify:
         if self._blind:
             return
         try:
-            self._inotify.add_watch(folder, self._mask)
+            self._folders[self._inotify.add_watch(folder, self._mask)] = folder
         except (FileNotFoundError, NotADirectoryError, PermissionError):
             self._changed = True
         except OSError:
             self._blind = True
+
+    def pardon(self, paths: Container[bytes], untouched: Callable[[], bool]) -> None:
+        """Take what happened at `paths` for our own doing, as long as they are `untouched` since."""
+        if not self._changed and not self._blind:
+            # drained first: a write that comes after that makes an event of its own
+            self._changed = any(path not in paths for path in self._drain()) or not untouched()
 
     def close(self) -> None:
         """Stop watching; from then on all is called changed."""
@@ -88,8 +100,12 @@ class Inotify:
             self._inotify.close()
             self._inotify = None
 
-    def _drain(self) -> bool:
-        return any(event.name not in NEVER for event in self._inotify.read(timeout=0))
+    def _drain(self) -> list[bytes]:
+        return [
+            self._folders.get(event.wd, b"") + b"/" + os.fsencode(event.name)
+            for event in self._inotify.read(timeout=0)
+            if event.name not in NEVER
+        ]
 
 
 class Notify:
@@ -118,6 +134,9 @@ class Notify:
 
     def enter(self, folder: bytes) -> None:
         """Do nothing: all below the root is watched."""
+
+    def pardon(self, paths: Container[bytes], untouched: Callable[[], bool]) -> None:
+        """Do nothing: these events come too late to be told apart."""
 
     def close(self) -> None:
         """Stop watching."""

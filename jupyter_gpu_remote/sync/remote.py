@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import cast
 
-from ..agent.manifest import Applied, Changes, Manifest, Outer, applied_from, manifest_from, pack, unpack
+from ..agent.manifest import (
+    Applied,
+    Changes,
+    Content,
+    Manifest,
+    Outer,
+    applied_from,
+    manifest_from,
+    pack,
+    unpack,
+)
 
 
 class AgentFolder:
@@ -25,6 +35,10 @@ class AgentFolder:
     def digest(self, paths: Iterable[str]) -> dict[str, str]:
         """Return a hash of the content of each file that can be read."""
         return cast("dict[str, str]", unpack(self._ask("digest", pack(list(paths)))))
+
+    def read(self, paths: Iterable[str]) -> Content:
+        """Return small files whole."""
+        return {p: (mode, text) for p, (mode, text) in unpack(self._ask("read", pack(list(paths)))).items()}
 
     def apply(self, changes: Changes) -> Applied:
         """Put changes in place."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from ..agent.manifest import Applied, Changes, Manifest, Outer
+from ..agent.manifest import Applied, Changes, Content, Manifest, Outer
 
 
 class RemoteFolder(Protocol):
@@ -17,6 +17,9 @@ class RemoteFolder(Protocol):
 
     def digest(self, paths: Iterable[str]) -> dict[str, str]:
         """Return a hash of the content of each file that can be read."""
+
+    def read(self, paths: Iterable[str]) -> Content:
+        """Return small files whole; those that cannot be read are left out."""
 
     def apply(self, changes: Changes) -> Applied:
         """Put changes in place, files from `INCOMING`."""

@@ -25,7 +25,7 @@ from jupyter_gpu_remote.transport.paramiko import ParamikoTransport
 from ..conftest import need, wait_for
 from ..sshd import Sshd
 
-WAYS = ["openssh-rsync", "openssh-tar", "paramiko-tar"]
+WAYS = ["openssh-rsync", "openssh-tar", "paramiko-tar", "inline"]
 
 
 class Rig:
@@ -81,6 +81,8 @@ def rig(
 ) -> Iterator[Rig]:
     way: str = request.param
     transport = (ParamikoTransport if way.startswith("paramiko") else OpenSshTransport)(sshd.address)
+    if way != "inline":
+        monkeypatch.setattr("jupyter_gpu_remote.sync.folders.SMALL", -1)
     if way == "openssh-tar":
         monkeypatch.setattr("jupyter_gpu_remote.sync.folders.rsync_here", lambda: False)
     elif way == "openssh-rsync":
@@ -160,6 +162,26 @@ def test_nothing_is_asked_when_nothing_changed(rig: Rig) -> None:
     report = rig.sync.push()
     rig.pull()
     assert not rig.questions and not report
+
+
+def test_what_went_out_is_not_looked_for_on_the_way_back(rig: Rig) -> None:
+    (rig.here / "a").write_text("a")
+    rig.both()
+    (rig.here / "a").write_text("edited")
+    rig.sync.push()
+    rig.questions.clear()
+    rig.pull()
+    assert not rig.questions
+
+
+def test_an_edit_over_there_right_after_a_push_comes_back(rig: Rig) -> None:
+    (rig.here / "a").write_text("a")
+    rig.both()
+    (rig.here / "a").write_text("edited")
+    rig.sync.push()
+    (rig.there / "a").write_text("by the cell")
+    rig.pull()
+    assert (rig.here / "a").read_text() == "by the cell"
 
 
 def test_an_edit_in_the_same_second_of_the_same_size_goes_out(rig: Rig) -> None:
@@ -638,6 +660,7 @@ def test_two_processes_that_sync_one_folder_take_turns(rig: Rig) -> None:
     other.close()
 
 
+@pytest.mark.parametrize("rig", ["openssh-rsync", "paramiko-tar"], indirect=True)
 def test_twenty_thousand_files_go_out_and_a_change_among_them_comes_back(rig: Rig) -> None:
     for d in range(200):
         folder = rig.here / f"d{d}"
@@ -650,6 +673,7 @@ def test_twenty_thousand_files_go_out_and_a_change_among_them_comes_back(rig: Ri
     assert rig.pull().received == ["d7/7.txt"]
 
 
+@pytest.mark.parametrize("rig", ["openssh-rsync", "paramiko-tar"], indirect=True)
 def test_a_gigabyte_of_a_sparse_file_goes_out(rig: Rig) -> None:
     with (rig.here / "sparse").open("wb") as file:
         file.truncate(1 << 30)
