@@ -27,22 +27,41 @@ _GIVE_UP_WITHIN = 5.0
 
 
 class RemoteError(Exception):
-    """What the user's code raised over there; its class is made to bear the remote one's name."""
+    """What the user's code raised over there; its class is made to bear the remote one's name.
 
-    def __init__(self, reply: dict[str, Any]) -> None:
+    Args:
+        reply: The content of the execute reply.
+        shown: Whether the frontends have it already, in its place among the outputs.
+    """
+
+    def __init__(self, reply: dict[str, Any], shown: bool) -> None:
         super().__init__(reply.get("evalue", ""))
+        self.shown = shown
         self._traceback = reply.get("traceback") or []
 
     def _render_traceback_(self) -> list[str]:
         return list(self._traceback)
 
 
-def remote_error(reply: dict[str, Any]) -> Exception:
+def remote_error(reply: dict[str, Any], shown: bool) -> Exception:
     """Return the error of an execute reply, named and shown as the remote kernel shows it."""
     if reply["status"] == "aborted":
         return KernelError("The remote kernel aborted this cell, because one before it failed.")
     cls: type[Exception] = type(reply["ename"], (RemoteError,), {"__module__": "remote"})
-    return cls(reply)
+    return cls(reply, shown)
+
+
+def show_once(shell: Any) -> None:
+    """Keep `shell` from publishing the error of a remote cell again when the local cell raises it."""
+    publish = shell._showtraceback
+
+    def show(etype: Any, evalue: Any, traceback: list[str]) -> None:
+        if getattr(evalue, "shown", False) and isinstance(evalue, RemoteError):
+            shell._last_traceback = traceback
+        else:
+            publish(etype, evalue, traceback)
+
+    shell._showtraceback = show
 
 
 class RemoteCells:
@@ -57,6 +76,8 @@ class RemoteCells:
         self.config = load_settings(shell.config)
         self.relay = Relay(shell, self._news)
         kernel = getattr(shell, "kernel", None)
+        if kernel is not None:
+            show_once(shell)
         file = kernel.config.get("IPKernelApp", {}).get("connection_file", "") if kernel else ""
         self.notebook = Notebook(self.config, notebook_key(file), Path.cwd(), self.relay, self.progress)
         self._status = StatusLine(for_shell(shell))
@@ -126,7 +147,7 @@ class RemoteCells:
         self._status = StatusLine(for_shell(self.shell))
 
     def _finish(self, execution: Execution, reply: dict[str, Any]) -> None:
-        self.relay.end(execution)
+        shown = self.relay.end(execution)
         for payload in reply.get("payload", ()):
             if payload.get("source") in ("page", "set_next_input"):
                 self.shell.payload_manager.write_payload(payload)
@@ -139,7 +160,7 @@ class RemoteCells:
             with on_interrupt(_raise_interrupt):
                 self._transfer(self.notebook.sync.pull)
         if reply["status"] != "ok":
-            raise remote_error(reply)
+            raise remote_error(reply, shown)
 
     def _transfer(self, move: Callable[[], Any]) -> None:
         for warning in move().warnings():

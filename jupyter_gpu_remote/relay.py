@@ -140,9 +140,14 @@ class Relay:
         if captured or self._frontends is None:
             self._sinks[execution.msg_id] = ToPython(self._shell)
 
-    def end(self, execution: Execution) -> None:
-        """The cell is over; what its threads still print goes on to appear in it."""
-        self._sinks.pop(execution.msg_id, None)
+    def end(self, execution: Execution) -> bool:
+        """Note that the cell is over; what its threads still print goes on to appear in it.
+
+        Returns:
+            Whether its error, if there was one, is where frontends show it.
+        """
+        captured = self._sinks.pop(execution.msg_id, None)
+        return captured is None
 
     def _remember(self, msg_id: str, parent: Parent) -> None:
         self._parents[msg_id] = parent
@@ -179,8 +184,6 @@ class Relay:
                 self._callbacks.discard(request)
                 self._publish_status("idle", parent)
             return
-        if kind == "error" and request in self._counts:
-            return  # it is raised from the local cell, so that Run All stops
         if kind.startswith("comm_"):
             message = self._track_comm(message)
         sink = self._sinks.get(request) or self._frontends

@@ -32,6 +32,8 @@ MOVING = [
     (re.compile(rf"(Cell{ANSI} {ANSI}In ?{ANSI})\[\d+\]"), r"\1[n]"),
     (re.compile(r"<ipython-input-\d+-[0-9a-f]+>"), "<cell>"),
     (re.compile(r"(?<![\w/.\-])[\w/.\-]*/ipykernel_\d+/\d+\.py"), "<cell>"),
+    (re.compile(r"\(\d+\.py, line "), "(<cell>, line "),
+    (re.compile(r"\bThread-\d+\b"), "Thread-n"),
     # addresses and ids
     (re.compile(r"\b0x[0-9a-f]{6,16}\b"), "0xADDRESS"),
     (re.compile(r"\b[0-9a-f]{32}\b"), "ID"),

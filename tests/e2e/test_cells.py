@@ -26,7 +26,8 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[dict, di
         warm = [Cell("warm", WARM), *CELLS]
         try:
             remote = run(warm, there, first=FIRST, top="%%remote\n")
-            yield local, remote, [str(here)], [(there / "where").read_text(), str(there)]
+            copy = (there / "where").read_text()
+            yield local, remote, [str(here)], [copy, copy.replace(copy.partition("/gpu-remote/")[0], "~")]
         finally:
             delete_all_machines()
 
