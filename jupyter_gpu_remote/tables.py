@@ -13,10 +13,10 @@ def money(dollars: float) -> str:
 
 def duration(seconds: float) -> str:
     """Return a time span: ``40 s``, ``12 min``, ``3 h 05 min``, ``2 d 4 h``."""
-    minutes, left = divmod(int(max(0.0, seconds)), 60)
-    if minutes < 1:
-        return f"{left} s"
-    hours, minutes = divmod(minutes, 60)
+    seconds = max(0, round(seconds))
+    if seconds < 60:
+        return f"{seconds} s"
+    hours, minutes = divmod(round(seconds / 60), 60)
     if hours < 1:
         return f"{minutes} min"
     days, hours = divmod(hours, 24)

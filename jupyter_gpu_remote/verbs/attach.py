@@ -5,14 +5,16 @@ from __future__ import annotations
 import dataclasses
 import queue
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..agent import wire
-from ..kernel import Listener, Message, RemoteKernel
+from ..kernel import Execution, Listener, Message, RemoteKernel
 from ..magic import is_captured
 from ..model import GpuRequest
+from ..transport.base import Stream
 
 if TYPE_CHECKING:
     from ..cells import RemoteCells
@@ -55,8 +57,67 @@ class _OneCell:
         """Nothing is said: the notebook's own connection says the same."""
 
 
+class Replay:
+    """The cell that a kernel runs, or else its last one, from its first output on.
+
+    Args:
+        kernel_id: The kernel.
+        connect: Returns a stream to its agent, as for `RemoteKernel`.
+        patience: Seconds to go on reconnecting.
+        listener: Gets the cell's messages.
+
+    Raises:
+        KernelStartError: There is no such kernel.
+        TransportError: The machine cannot be reached.
+    """
+
+    def __init__(
+        self, kernel_id: str, connect: Callable[[bool], Stream], patience: float, listener: Listener
+    ) -> None:
+        def client(listener: Listener) -> RemoteKernel:
+            return RemoteKernel(kernel_id, connect, None, listener, patience)
+
+        asking = client(_OneCell(listener, "", "", 0))  # which hears nothing
+        try:
+            facts = asking.open()
+        finally:
+            asking.close()
+        started = dict(facts["executions"])
+        running = [msg_id for msg_id in facts["running"] if msg_id in started]
+        # of those that wait in a queue, the first is the one that runs
+        self._msg_id = next(iter(running or reversed(started)), "")
+        self._since = started.get(self._msg_id, 0)
+        self._one = _OneCell(listener, self._msg_id, RemoteKernel.new_id(), facts["next"])
+        self.kernel = self._one.kernel = client(self._one)
+
+    @property
+    def empty(self) -> bool:
+        """Whether the kernel has run no cell."""
+        return not self._msg_id
+
+    def start(self, begin: Callable[[Execution], None] = lambda _: None) -> Execution:
+        """Bring everything that was there before, and return the cell to wait for what comes.
+
+        Args:
+            begin: Called before the first message.
+        """
+        execution = self.kernel.follow(self._msg_id)
+        execution.msg_id = self._one.alias
+        begin(execution)
+        self.kernel.open(since=self._since)
+        end = self._one.end
+        while self.kernel.position < end and self.kernel.is_open and not execution.future.done():
+            time.sleep(_REPLAY_STEP)
+        return execution
+
+    @property
+    def question(self) -> Message | None:
+        """What the cell had asked before, and waits for."""
+        return self._one.question
+
+
 def attach(cells: RemoteCells) -> str:
-    """Show the cell that runs over there, or else the last one, from its first output to its end.
+    """Show the cell that runs over there, or else the last one, in the cell that runs here.
 
     Returns:
         Why there is nothing to show; empty when the cell was shown.
@@ -71,43 +132,18 @@ def attach(cells: RemoteCells) -> str:
         return "There is nothing to attach to: this notebook has no machine."
     cells.prepare(GpuRequest(on=name), notebook.config)
     assert notebook.live is not None
-    facts = _facts(cells)
-    started = dict(facts["executions"])
-    if not started:
+    replay = Replay(notebook.kernel_id, notebook.live.connect, notebook.config.reconnect_timeout, cells.relay)
+    if replay.empty:
         return f"There is nothing to attach to: the kernel on {name} has run no cell."
-    running = [msg_id for msg_id in facts["running"] if msg_id in started]
-    msg_id = running[0] if running else list(started)[-1]
-    one = _OneCell(cells.relay, msg_id, RemoteKernel.new_id(), facts["next"])
-    kernel = one.kernel = _client(cells, one)
-    execution = kernel.follow(msg_id)
-    execution.msg_id = one.alias
-    cells.relay.begin(execution, is_captured())
+    captured = is_captured()
     try:
-        kernel.open(since=started[msg_id])
-        while kernel.position < one.end and kernel.is_open and not execution.future.done():
-            time.sleep(_REPLAY_STEP)
-        if one.question is not None:
-            _ask_once(cells.relay.input_requests, one.question)
+        execution = replay.start(lambda e: cells.relay.begin(e, captured))
+        if replay.question is not None:
+            _ask_once(cells.relay.input_requests, replay.question)
         cells.wait(execution)
     finally:
-        kernel.close()
+        replay.kernel.close()
     return ""
-
-
-def _client(cells: RemoteCells, listener: Listener) -> RemoteKernel:
-    notebook = cells.notebook
-    assert notebook.live is not None
-    patience = notebook.config.reconnect_timeout
-    return RemoteKernel(notebook.kernel_id, notebook.live.connect, None, listener, patience)
-
-
-def _facts(cells: RemoteCells) -> dict[str, Any]:
-    """Return what the agent knows of the kernel."""
-    client = _client(cells, _OneCell(cells.relay, "", "", 0))  # hears nothing
-    try:
-        return client.open()
-    finally:
-        client.close()
 
 
 def _ask_once(questions: queue.SimpleQueue[Message], question: Message) -> None:

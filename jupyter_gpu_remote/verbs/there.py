@@ -118,7 +118,7 @@ def ssh_command(machine: Machine, command: list[str]) -> list[str]:
 def restart(desk: Desk, name: str = "") -> None:
     """Replace the kernel's process."""
     with visit(desk, desk.machine(name)) as there:
-        there.request("restart", kernel=_kernel(desk, there))
+        there.request("restart", kernel=kernel_of(desk, there))
     desk.say("A fresh kernel is running.")
 
 
@@ -126,11 +126,11 @@ def restart(desk: Desk, name: str = "") -> None:
 def interrupt(desk: Desk, name: str = "") -> None:
     """Interrupt what the kernel runs."""
     with visit(desk, desk.machine(name)) as there:
-        there.request("interrupt", kernel=_kernel(desk, there))
+        there.request("interrupt", kernel=kernel_of(desk, there))
     desk.say("Interrupted.")
 
 
-def _kernel(desk: Desk, there: Visit) -> str:
+def kernel_of(desk: Desk, there: Visit) -> str:
     """Return the name of the kernel that is meant.
 
     In a notebook its own; on a command line the one of this folder, or the only one.

@@ -24,6 +24,12 @@ _ANSWER_LIMIT = 30.0
 _REACH_LIMIT = 10.0
 
 
+def attach_to(machine: Machine, config: GpuRemote, registry: Registry) -> LiveMachine:
+    """Return a machine to be opened; when it does not answer, its provider is asked whether it exists."""
+    check = functools.partial(Fleet(config, registry).check, machine.name)
+    return LiveMachine(machine, config, registry, check)
+
+
 class Visit:
     """One machine, connected; close it to let go.
 
@@ -46,8 +52,7 @@ class Visit:
                 f"{machine.name} is {machine.state.value} and cannot be used now.",
                 hint="`list` shows when it is ready.",
             )
-        check = functools.partial(Fleet(config, registry).check, machine.name)
-        self.live = LiveMachine(machine, config, registry, check)
+        self.live = attach_to(machine, config, registry)
         try:
             self.live.transport.open(limit)
             self.live.open(lambda phase, text: None)
