@@ -621,12 +621,12 @@ ERRORS = [
     Cell(
         "endless recursion",
         """
-        import sys
+        import inspect, sys
         deepest = sys.getrecursionlimit()
         def down(n):
             return down(n + 1)
         try:
-            sys.setrecursionlimit(200)
+            sys.setrecursionlimit(len(inspect.stack()) + 150)
             down(0)
         finally:
             sys.setrecursionlimit(deepest)
