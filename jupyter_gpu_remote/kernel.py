@@ -15,8 +15,9 @@ from concurrent.futures import Future
 from datetime import datetime, timezone
 from typing import Any
 
+from . import fates
 from .agent import wire
-from .errors import ConnectionLostError, GpuRemoteError, KernelDiedError, KernelError, KernelStartError
+from .errors import ConnectionLostError, GpuRemoteError, KernelError
 from .link import Link
 from .messages import Execution, Listener, Message
 from .transport.base import Stream
@@ -80,14 +81,13 @@ class RemoteKernel:
         try:
             self._link.open()
         except LookupError as e:
-            what = "could not be started" if self._start else "is gone"
-            full = "No space left" in str(e)
-            raise KernelStartError(
-                f"The remote kernel {what}: {e}.",
-                billed="The machine still runs.",
-                hint="Make room on its disk: `df -h ~` over there." if full else "Run the cell again.",
-            ) from None
+            raise fates.refused(str(e), bool(self._start)) from None
         return self._answer
+
+    @property
+    def position(self) -> int:
+        """The number of the journal record that comes next."""
+        return self._next or 0
 
     @property
     def position(self) -> int:
@@ -279,13 +279,7 @@ class RemoteKernel:
             execution.files_changed = event["files"]
             execution.disk_full = event["disk_full"]
         elif execution := self.executions.get(event.get("lost", "")):
-            execution.fail(
-                KernelError(
-                    "The agent on the machine was killed while this cell ran. The cell has ended; "
-                    "what it printed meanwhile is lost, its variables are kept.",
-                    hint="Look at the variables in the next `%%remote` cell, or run this one again.",
-                )
-            )
+            execution.fail(fates.lost())
         elif "unheard" in event:
             for msg_id in event["unheard"]:
                 if msg_id in self.executions:
@@ -294,21 +288,9 @@ class RemoteKernel:
             self._died(event["died"], event["again"], event.get("started", True))
 
     def _died(self, cause: str, again: bool, started: bool) -> None:
-        error: GpuRemoteError
-        if started:
-            error = KernelDiedError(
-                f"The remote kernel died: {cause}. Its variables are lost.",
-                billed="The machine still runs.",
-                hint="A fresh kernel is running there: run the cells again."
-                if again
-                else "Run the cell again to start a fresh kernel.",
-            )
-        else:
-            error = KernelStartError(
-                f"The remote kernel did not start: {cause}.",
-                billed="The machine still runs.",
-                hint=f"Try it over there: `{self.facts.get('python', 'python')} -m ipykernel --version`.",
-            )
+        error: GpuRemoteError = fates.died(cause, again)
+        if not started:
+            error = fates.never_started(cause, str(self.facts.get("python")))
         self._link.forget_unacknowledged()
         if again:
             self.over(error)
@@ -318,16 +300,14 @@ class RemoteKernel:
     def _missed(self, count: int) -> None:
         """Ask again what runs, as what has ended may be among what was missed."""
         self.listener.connection(f"{count} messages are lost: they were too many to be kept over there")
+        for execution in self.executions.values():
+            execution.idle = True  # it may have been missed
         self._link.start_again()
 
     def _give_up_doubtful(self) -> None:
         end, doubtful = self._doubtful
         if doubtful and self._next is not None and self._next >= end:
             self._doubtful = (0, set())
-            for msg_id in doubtful & self.executions.keys():
-                self.executions[msg_id].fail(
-                    KernelError(
-                        "This cell has ended, but how is no longer known over there.",
-                        hint="Look at the variables in the next `%%remote` cell, or run this one again.",
-                    )
-                )
+            for execution in [self.executions[m] for m in doubtful & self.executions.keys()]:
+                if execution.reply is None:
+                    execution.fail(fates.forgotten())

@@ -157,7 +157,8 @@ class Keeper:
 
     def end(self, kernel: Kernel, cause: str) -> None:
         """End a kernel for good, and say why."""
-        del self.kernels[kernel.id]
+        if self.kernels.pop(kernel.id, None) is None:
+            return
         self._detach(kernel)
         kernel.event(died=cause, again=False, started=kernel.heard)
         self._on_end(kernel)

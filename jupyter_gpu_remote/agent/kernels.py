@@ -203,7 +203,7 @@ class Kernel:
         header = json.loads(parts[0])
         msg_id = header["msg_id"]
         if msg_id in self.seen:
-            return
+            return self.event(ack=msg_id)  # the first one may be too old to be kept
         # written before it is passed on: after a crash it may be lost, but it can't run twice
         executes = header["msg_type"] == "execute_request"
         started = {"execute": msg_id, "at": self.journal.next} if executes else {}

@@ -10,7 +10,7 @@ import base64
 import os
 import resource
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
@@ -60,6 +60,7 @@ def attach(
     name: str = "",
     start: dict[str, Any] | None = None,
     birth: str | None = None,
+    unacknowledged: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Make the client a tail of a kernel's journal.
 
@@ -71,6 +72,7 @@ def attach(
         name: The client's own; an earlier connection of that name is dead, it just does not know.
         start: How to start the kernel if there is none of that name.
         birth: What tells the kernel the client knows from another one of that name.
+        unacknowledged: Ids of messages that it has sent and that may not have arrived.
     """
     if client.tail:
         raise ValueError("this connection is attached already")
@@ -95,6 +97,7 @@ def attach(
         "missed": max(0, journal.first - since),
         "end": journal.next,
         "running": list(found.running),
+        "known": [m for m in unacknowledged if m in found.seen],
         "executions": list(found.executions),
         "kernel": {**found.facts, "id": found.id},
     }
@@ -112,7 +115,8 @@ def restart(agent: Agent, client: Client, kernel: str) -> None:
 
 def stop(agent: Agent, client: Client, kernel: str) -> None:
     """End a kernel and forget it."""
-    agent.keeper.end(agent.keeper.kernel(kernel), "it was shut down")
+    found = agent.keeper.kernel(kernel)
+    agent.later.append(lambda: agent.keeper.end(found, "it was shut down"))  # after the answer
 
 
 def folder(agent: Agent, client: Client, path: str, question: str, data: str) -> Future[Any]:
@@ -134,9 +138,7 @@ def release(agent: Agent, client: Client, marks: dict[str, str]) -> Future[list[
 
 def quit(agent: Agent, client: Client) -> None:
     """End every kernel and stop."""
-    for kernel in list(agent.kernels.values()):
-        agent.keeper.end(kernel, "the agent was told to quit")
-    agent.running = False
+    agent.later.append(agent.quit)
 
 
 OPERATIONS: dict[str, Callable[..., Any]] = {

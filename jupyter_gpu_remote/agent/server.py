@@ -12,6 +12,7 @@ import json
 import os
 import socket
 import time
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,8 @@ class Agent:
         self.keeper = Keeper(root, sockets, self._loop, self._part)
         self.kernels = self.keeper.kernels
         self.running = True
+        self.later: list[Callable[[], None]] = []
+        """What to do once all that is answered has been answered."""
         self.worker = ThreadPoolExecutor(1)
         self._heir: Client | None = None
         self._release: Release | None = None
@@ -68,6 +71,8 @@ class Agent:
             for client in list(self.clients.values()):
                 if not client.waits:
                     self._flush(client)
+            while self.later:
+                safely(self.later.pop(0))
             safely(self._look_around)
         self.keeper.spare.end()
 
@@ -198,6 +203,12 @@ class Agent:
                 client.answer(id=number, result=future.result())
 
     # -- another agent ------------------------------------------------------------------------------
+
+    def quit(self) -> None:
+        """End every kernel and stop."""
+        for kernel in list(self.kernels.values()):
+            self.keeper.end(kernel, "the agent was told to quit")
+        self.running = False
 
     def pause(self, heir: Client) -> None:
         """Hear nobody but `heir` until it has taken over, or is gone."""

@@ -1,0 +1,79 @@
+"""What a kernel on a machine sends, as the faces see it."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from .errors import GpuRemoteError
+
+
+@dataclass
+class Message:
+    """A Jupyter message as it came: header, parent header, metadata and content as JSON, and buffers.
+
+    What may be large is parsed on demand alone.
+    """
+
+    channel: int
+    parts: list[bytes]
+    buffers: list[bytes]
+    header: dict[str, Any]
+    parent: dict[str, Any]
+
+    @property
+    def type(self) -> str:
+        """Its message type."""
+        return str(self.header["msg_type"])
+
+    @property
+    def parent_id(self) -> str:
+        """The id of the request it belongs to, empty when it belongs to none."""
+        return str(self.parent.get("msg_id", ""))
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """Its content, parsed anew each time."""
+        content: dict[str, Any] = json.loads(self.parts[3])
+        return content
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """Its metadata, parsed anew each time."""
+        metadata: dict[str, Any] = json.loads(self.parts[2])
+        return metadata
+
+
+@dataclass
+class Execution:
+    """A cell over there; `future` ends with the content of its reply, or with an error of ours."""
+
+    msg_id: str
+    future: Future[dict[str, Any]] = field(default_factory=Future)
+    files_changed: bool = False
+    disk_full: bool = False
+    unheard: bool = False
+    reply: dict[str, Any] | None = None
+    idle: bool = False
+
+    def settle(self) -> None:
+        """End the future once reply and idle are both here: outputs come before the latter."""
+        if self.reply is not None and self.idle and not self.future.done():
+            self.future.set_result(self.reply)
+
+    def fail(self, error: GpuRemoteError) -> None:
+        """End the future with an error."""
+        if not self.future.done():
+            self.future.set_exception(error)
+
+
+class Listener(Protocol):
+    """Who wants to see what the kernel sends. Called in the kernel's own thread; must not block."""
+
+    def message(self, message: Message) -> None:
+        """Take a message."""
+
+    def connection(self, text: str) -> None:
+        """Take news about the connection; empty when it is back."""
