@@ -21,6 +21,7 @@ shell.extension_manager.load_extension("jupyter_gpu_remote")
 print(time.perf_counter() - start)
 """
 _FLOOD = "for i in range(200_000): print('line', i)"
+_COUNT_FILES = "from pathlib import Path\nprint(len([*Path().rglob('*.bin')]))"
 _BUSY = """
 import time
 end = time.monotonic() + 60
@@ -87,7 +88,7 @@ def px(site: Site, quick: bool) -> Figures:
 
 
 def nochange(site: Site, quick: bool) -> Figures:
-    """Time a whole remote cell in a folder of many unchanged files against rsync alone."""
+    """Time what a folder of many unchanged files adds to a cell, against rsync finding out the same."""
     folder = _folder(site, "unchanged")
     for i in range(100):
         (folder / f"{i}").mkdir()
@@ -96,19 +97,31 @@ def nochange(site: Site, quick: bool) -> Figures:
     copy = site.work / "home" / "copy"
     peers.open_master(site)
     peers.rsync(site, folder, copy)
-    with ours.connected(site, folder) as frontend:
-        cell = ours.remote(site, "pass")
-        there = frontend.run(ours.remote(site, "import os\nprint(sum(len(f) for _, _, f in os.walk('.')))"))
-        if int(there.check().text) < 10_000:
-            raise CellFailed(f"only {there.text.strip()} of 10,000 files arrived")
+    with (
+        ours.connected(site, folder) as synced,
+        ours.connected(site, _folder(site, "empty"), "--no-sync") as alone,
+    ):
+        _expect_files(synced, site, 10_000)
+        with_files, without = ours.remote(site, "pass"), ours.remote(site, "pass", "--no-sync")
         medians = interleaved(
             {
-                "remote": lambda: frontend.time(cell),
+                "with_files": lambda: synced.time(with_files),
+                "without": lambda: alone.time(without),
                 "rsync": lambda: timed(lambda: peers.rsync(site, folder, copy)),
             },
-            5 if quick else 30,
+            10 if quick else 60,
+            warm_up=3,
         )
+        (folder / "late.bin").touch()
+        _expect_files(synced, site, 10_001)  # else what was timed was no sync
+    medians["remote"] = max(0.0, medians["with_files"] - medians["without"])
     return {"nochange_sync_vs_rsync": medians["remote"] / medians["rsync"], **ms(medians, "nochange_sync")}
+
+
+def _expect_files(frontend: Frontend, site: Site, number: int) -> None:
+    arrived = frontend.run(ours.remote(site, _COUNT_FILES)).check().text.strip()
+    if arrived != str(number):
+        raise CellFailed(f"{arrived} files are on the machine instead of {number}")
 
 
 def flood(site: Site, quick: bool) -> Figures:

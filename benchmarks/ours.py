@@ -35,17 +35,18 @@ def remote(site: Site, body: str, *options: str) -> str:
 
 
 @contextlib.contextmanager
-def connected(site: Site, cwd: Path, run: Path | None = None) -> Iterator[Frontend]:
+def connected(site: Site, cwd: Path, *options: str, run: Path | None = None) -> Iterator[Frontend]:
     """Give a frontend in whose kernel a first cell has run on the site.
 
     Args:
         cwd: The notebook's folder; made if need be.
+        options: More options of that cell.
         run: Where shared connections are kept, if not where the others keep them.
     """
     cwd.mkdir(exist_ok=True)
     with Frontend(cwd, env={"XDG_RUNTIME_DIR": str(run)} if run else None) as frontend:
         frontend.time(LOAD)
-        frontend.time(remote(site, "pass"), SET_UP_LIMIT)
+        frontend.time(remote(site, "pass", *options), SET_UP_LIMIT)
         yield frontend
 
 
@@ -126,7 +127,7 @@ def start(site: Site, warm: bool) -> float:
         # where shared connections are kept: nobody has been in a new folder
         run = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="run-", dir=site.work)))
         if warm:
-            stack.enter_context(connected(site, folder, run))
+            stack.enter_context(connected(site, folder, run=run))
         frontend = stack.enter_context(Frontend(folder, env={"XDG_RUNTIME_DIR": str(run)}))
         frontend.time(LOAD)
         return frontend.time(remote(site, "pass"))

@@ -63,7 +63,7 @@ BARS = (
         "64 MB back from 80 ms away, speed against one OpenSSH channel",
         ("pull_64mb_at_80ms_remote_ms", "pull_64mb_at_80ms_ssh_cat_ms")),
     Bar("nochange_sync_vs_rsync", "<=", 0.1, "×",
-        "a whole `%%remote` cell in a folder of 10,000 unchanged files against one `rsync`",
+        "what 10,000 unchanged files add to a cell, against one `rsync`",
         ("nochange_sync_remote_ms", "nochange_sync_rsync_ms")),
     Bar("flood_200k_lines_vs_direct", "<=", 1.2, "×", "200,000 printed lines against a plain cell",
         ("flood_remote_ms", "flood_direct_ms")),

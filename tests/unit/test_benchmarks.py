@@ -138,3 +138,11 @@ def test_the_long_link_leaves_nothing_behind() -> None:
         assert Path("/run/netns", site.namespace).exists()
     assert not Path("/run/netns", site.namespace).exists()
     assert not Path(f"/proc/{site.cable_pid}").exists()
+
+
+def test_without_root_the_long_link_is_skipped_with_the_reason(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    with pytest.raises(rig.Skip, match="needs root"), rig.far(tmp_path, mtu=1500):
+        pass
