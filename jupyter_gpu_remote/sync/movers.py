@@ -30,6 +30,7 @@ Files = Mapping[str, Entry]
 _END = 60.0
 """Seconds for tar to end once all is said."""
 
+_BLOCK = 1 << 20
 _LOST = {10, 12, 30, 35, 255}
 """rsync's exit codes for a connection that failed; 255 is ssh's own."""
 
@@ -138,6 +139,7 @@ class Tar:
             with tarfile.open(
                 fileobj=cast(BinaryIO, _Counted(process.stdin, total, "sending", self._progress)),
                 mode="w|",
+                bufsize=_BLOCK,
                 format=tarfile.GNU_FORMAT,
                 encoding="utf-8",
                 errors="surrogateescape",
@@ -165,6 +167,7 @@ class Tar:
             with tarfile.open(
                 fileobj=cast(BinaryIO, _Counted(process.stdout, total, "receiving", self._progress)),
                 mode="r|",
+                bufsize=_BLOCK,
                 encoding="utf-8",
                 errors="surrogateescape",
             ) as tar:
@@ -204,7 +207,7 @@ class Tar:
                 os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, member.mode & 0o777), "wb"
             ) as out,
         ):
-            shutil.copyfileobj(content, out, 1 << 20)
+            shutil.copyfileobj(content, out, _BLOCK)
         os.utime(target, (member.mtime, member.mtime))
 
     def _broken(self, process: Process, total: int, error: Exception) -> Exception:

@@ -28,8 +28,8 @@ NAMES = [
 ]  # fmt: skip
 ATOMS = [
     "a", "b", "ab", "*", "**", "?", "/", "/", "!", "[ab]", "[!a]", "[^b-d]", "[]a]", "[a", "\\", "\\*", "é",
-    " ", "\\ ", "[[:alpha:]]", "[a\\-z]", "#", ".", "**/", "/**", "[[:foo:]]", "***", "\t", "-", "[b-a]", "[/a]",
-    "[a-]", "[[:]", "\r",
+    " ", "\\ ", "[[:alpha:]]", "[a\\-z]", "#", ".", "**/", "/**", "[[:foo:]]", "***", "\t", "-",
+    "[b-a]", "[/a]", "[a-]", "[[:]", "\r",
 ]  # fmt: skip
 
 
@@ -73,9 +73,9 @@ def test_rules_are_git_s_on_any_tree(tmp_path: Path, seed: int) -> None:
     "rules",
     [
         "a\n!a\n", "*\n!*/\n!*.py\n", "/a\n", "a/\n!a/b\n", "a/*\n!a/b\n", "a**/b\n", "**/b\n", "a/**\n",
-        "\ufeffa\n",
-        "a\r\nb\r\n", "a   \n", "a\\ \n", "\\#a\n", "\\!a\n", "[[:upper:]]\n", "/*\n!/a\n", "a//\n", "/\n", "!\n",
-        "*/b\n", "a/*/b\n", "é\n", "?\n", "??\n", "[^a]\n", "a\\\n", "ab*\n!aab\n", "a", "",
+        "\ufeffa\n", "a\r\nb\r\n", "a   \n", "a\\ \n", "\\#a\n", "\\!a\n", "[[:upper:]]\n",
+        "/*\n!/a\n", "a//\n",
+        "/\n", "!\n", "*/b\n", "a/*/b\n", "é\n", "?\n", "??\n", "[^a]\n", "a\\\n", "ab*\n!aab\n", "a", "",
     ],
 )  # fmt: skip
 def test_rules_people_write_are_git_s(tmp_path: Path, rules: str) -> None:
