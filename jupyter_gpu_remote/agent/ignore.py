@@ -2,7 +2,7 @@
 
 The rules of a file become one regular expression in which the last rule is tried first, so a verdict
 costs one match however many rules there are. `pathspec` differs from git in character classes, escapes,
-``a**/b`` and trailing white space; `tests/unit/test_ignore.py` holds this against ``git check-ignore``.
+``a**/b`` and trailing white space; `tests/unit/test_folder.py` holds this against ``git check-ignore``.
 """
 
 from __future__ import annotations
