@@ -1,54 +1,52 @@
 """`put` and `get`: one file, as fast as the link allows, the same for both transports.
 
-One SSH connection moves at most its window of 2 MiB in each round trip, and more channels on it hardly
-help. So a large file on a long link goes as byte ranges over connections of its own; that also keeps it
-out of the way of outputs.
+A channel moves at most its window of 2 MiB in each round trip, and a second one on the same connection
+helps a tenth. So a large file on a long link goes as byte ranges over connections of its own; that also
+keeps it out of the way of outputs.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
 import posixpath
 import secrets
 import sys
 import threading
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import ExitStack
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
 from ..errors import TransportError
 from ..model import Address
-from .base import Process, Progress, Transport
+from .base import Progress, Transport
 from .commands import PYTHON
+from .copyjob import CopyJob
 from .diagnosis import place
 
 LARGE = 16 << 20
 LONG = 0.02
 LANES = 4
+CHANNELS = 2
 
-# path, first byte, length; with "-" for the length: all of it, if it is smaller than the fourth argument.
+# Path, which of how many ranges, and from which size on none is sent. Size and mode go out first.
 _GET = """
 import os, stat, sys
-path, start, length, limit = sys.argv[1:]
+path, i, n, limit = sys.argv[1], *map(int, sys.argv[2:])
 try:
     if not stat.S_ISREG(os.stat(path).st_mode):
         sys.exit("Not a regular file")
     with open(path, "rb", buffering=0) as f:
-        if length == "-":
-            info = os.fstat(f.fileno())
-            print("@", info.st_size, info.st_mode & 0o777, file=sys.stderr, flush=True)
-            length = info.st_size if info.st_size < int(limit) else 0
-        left = int(length)
-        f.seek(int(start))
-        while left and (data := memoryview(f.read(min(left, 1 << 20)))):
-            left -= len(data)
-            while data:
-                data = data[os.write(1, data):]
-    sys.exit("it became shorter meanwhile" if left else 0)
+        info = os.fstat(f.fileno())
+        size = info.st_size
+        print("@", size, info.st_mode & 0o777, file=sys.stderr, flush=True)
+        start, end = size * i // n, size * (i + 1) // n
+        while start < end and size < limit:
+            sent = os.sendfile(1, f.fileno(), start, end - start)
+            if not sent:
+                sys.exit("it became shorter meanwhile")
+            start += sent
 except OSError as e:
     sys.exit(e.strerror)
 """
@@ -61,8 +59,10 @@ left = length
 try:
     with open(os.open(part, os.O_WRONLY | os.O_CREAT, 0o600), "wb", buffering=0) as f:
         f.seek(start)
-        while left and (data := memoryview(os.read(0, min(left, 1 << 20)))):
-            left -= len(data)
+        room = memoryview(bytearray(1 << 18))
+        while left and (got := os.readv(0, [room[:left]])):
+            left -= got
+            data = room[:got]
             while data:
                 data = data[f.write(data):]
     if left or len(sys.argv) > 4 and os.path.getsize(part) != start + length:
@@ -98,28 +98,27 @@ class BulkTransport(Transport):
 
     def put(self, source: Path, target: str, progress: Progress | None = None) -> None:
         part = posixpath.join(posixpath.dirname(target), f".{secrets.token_hex(8)}.part")
+        failure = f"{target} cannot be written on {place(self.address)}"
         with source.open("rb", buffering=0) as file:
             info = os.fstat(file.fileno())
             size = info.st_size
+            argv = [*PYTHON, _PUT, part]
             keep = [target, str(info.st_mode & 0o777)]
-            job = _Job(f"{target} cannot be written on {place(self.address)}", size, progress)
             lanes = self._open_lanes() if size >= LARGE and self._far() else []
-            with job:
-                if not lanes:
-                    job.add(self.popen([*PYTHON, _PUT, part, "0", str(size), *keep], stdin=file), file)
-                for lane, start, length in _ranges(lanes, size):
-                    piece = job.enter(source.open("rb", buffering=0))
+            ranges = lanes * CHANNELS
+            with CopyJob(failure, size, progress) as job:
+                for i, lane in enumerate(ranges):
+                    start, end = size * i // len(ranges), size * (i + 1) // len(ranges)
+                    piece = job.opened(source, "rb")
                     piece.seek(start)
-                    process = lane.popen([*PYTHON, _PUT, part, str(start), str(length)])
-                    job.add(process, piece, start, feed=length)
+                    process = lane.popen([*argv, str(start), str(end - start)])
+                    job.add(process, piece, partial(job.feed, process, piece, end - start))
                 job.wait()
-            if lanes:
-                argv = [*PYTHON, _PUT, part, str(size), "0", *keep]
-                with _Job(job.failure, size, progress) as last:
-                    process = self.popen(argv)
-                    process.stdin.close()
-                    last.add(process, file, size)
-                    last.wait()
+                # the rest, which is all or nothing
+                start = size if lanes else 0
+                file.seek(start)
+                job.add(self.popen([*argv, str(start), str(size - start), *keep], stdin=file), file)
+                job.wait()
 
     def get(self, source: str, target: Path, progress: Progress | None = None) -> None:
         part = target.with_name(f".{secrets.token_hex(8)}.part")
@@ -135,23 +134,28 @@ class BulkTransport(Transport):
 
     def _receive(self, source: str, part: Path, file: BinaryIO, progress: Progress | None) -> int:
         """Fill `file`, which is at `part`; return the permission bits of `source`."""
-        job = _Job(f"{source} cannot be read on {place(self.address)}", 0, progress)
-        limit = LARGE if self._far() else sys.maxsize
-        with job:
-            process = self.popen([*PYTHON, _GET, source, "0", "-", str(limit)], stdout=file)
-            job.add(process, file, head=True)
-            job.wait()
-        if job.total >= limit:
-            lanes = self._open_lanes() or [self]
-            with _Job(job.failure, job.total, progress) as ranges:
-                for lane, start, length in _ranges(lanes, job.total):
-                    piece = ranges.enter(part.open("r+b", buffering=0))
-                    piece.seek(start)
-                    argv = [*PYTHON, _GET, source, str(start), str(length), "0"]
-                    ranges.add(lane.popen(argv, stdout=piece), piece, start)
-                ranges.wait()
+        failure = f"{source} cannot be read on {place(self.address)}"
+        far = self._far()
+        # those that are open already are asked at once: a round trip less
+        lanes = [lane for lane in self._lanes if lane.alive()] if far else []
+        if not lanes:
+            limit = LARGE if far else sys.maxsize
+            with CopyJob(failure, 0, progress) as job:
+                process = self.popen([*PYTHON, _GET, source, "0", "1", str(limit)], stdout=file)
+                job.add(process, file, partial(job.head, process))
+                job.wait()
+            if job.total >= limit:
+                lanes = self._open_lanes() or [self]
+        if lanes:
+            ranges = lanes * CHANNELS
+            with CopyJob(failure, 0, progress) as job:
+                for i, lane in enumerate(ranges):
+                    process = lane.popen([*PYTHON, _GET, source, str(i), str(len(ranges)), str(sys.maxsize)])
+                    piece = job.opened(part, "r+b")
+                    job.add(process, piece, partial(job.fetch, process, piece, i, len(ranges)))
+                job.wait()
         if os.fstat(file.fileno()).st_size != job.total:
-            raise TransportError(f"{job.failure}: it did not arrive complete.")
+            raise TransportError(f"{failure}: it did not arrive complete.")
         return job.mode
 
     def _far(self) -> bool:
@@ -174,97 +178,6 @@ class BulkTransport(Transport):
         with self._lanes_lock:
             while self._lanes:
                 self._lanes.pop().disconnect()
-
-
-class _Job(ExitStack):
-    """The processes that move one file, and how far they are.
-
-    Args:
-        failure: What to say when one fails, without the reason.
-        total: Bytes in all; -1 until a process says it.
-        progress: Who wants to know.
-    """
-
-    def __init__(self, failure: str, total: int, progress: Progress | None) -> None:
-        super().__init__()
-        self.failure = failure
-        self.total = total
-        self.mode = 0
-        self._progress = progress
-        self._files: list[tuple[BinaryIO, int]] = []
-        self._ends: list[Future[str]] = []
-        self._pool = self.enter_context(ThreadPoolExecutor(2 * LANES))
-        self._processes: list[Process] = []
-        self.callback(self._close_processes)
-
-    def enter(self, file: BinaryIO) -> BinaryIO:
-        """Close `file` with the job."""
-        return self.enter_context(file)
-
-    def add(
-        self, process: Process, file: BinaryIO, start: int = 0, *, feed: int = 0, head: bool = False
-    ) -> None:
-        """Watch `process`, which moves `file` on from `start`.
-
-        Args:
-            process: It.
-            file: Unbuffered; its position tells how far the process is.
-            start: The position it started from.
-            feed: Bytes of `file` to write to the process; 0 when it has the file itself.
-            head: Whether it says first how large the file is.
-        """
-        self._processes.append(process)
-        self._files.append((file, start))
-        if feed:
-            self._ends.append(self._pool.submit(_feed, process, file, feed))
-        self._ends.append(self._pool.submit(self._follow, process, head))
-
-    def wait(self) -> None:
-        """Wait until all have ended.
-
-        Raises:
-            TransportError: One failed.
-        """
-        pending = set(self._ends)
-        while pending:
-            done, pending = wait(pending, timeout=0.1, return_when="FIRST_EXCEPTION")
-            failed = [said for said in (end.result() for end in done) if said]
-            if failed:
-                raise TransportError(f"{self.failure}: {failed[0]}.")
-            if self._progress and self.total:
-                moved = sum(file.tell() - start for file, start in self._files)
-                self._progress(min(moved, self.total), self.total)
-
-    def _follow(self, process: Process, head: bool) -> str:
-        """Return why `process` failed, empty when it did not."""
-        said = b""
-        for line in process.stderr:
-            if head and line.startswith(b"@"):
-                self.total, self.mode = map(int, line.split()[1:])
-            else:
-                said = line
-        code = process.wait()
-        return (said.decode(errors="replace").strip() or f"exit code {code}") if code else ""
-
-    def _close_processes(self) -> None:
-        for process in self._processes:
-            process.close()
-
-
-def _feed(process: Process, file: BinaryIO, left: int) -> str:
-    with contextlib.suppress(OSError, ValueError):  # the process says why it ended
-        while left and (data := file.read(min(left, 1 << 20))):
-            process.stdin.write(data)
-            left -= len(data)
-        process.stdin.close()
-    return ""
-
-
-def _ranges(lanes: Sequence[Transport], size: int) -> Iterator[tuple[Transport, int, int]]:
-    """Yield each lane with its first byte and its number of bytes."""
-    for i, lane in enumerate(lanes):
-        start = size * i // len(lanes)
-        yield lane, start, size * (i + 1) // len(lanes) - start
 
 
 def _try_open(lane: Transport) -> bool:
