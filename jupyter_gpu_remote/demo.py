@@ -29,6 +29,7 @@ from .plain import plain_text
 from .registry import Registry
 
 _HERE = Path(__file__).parent
+_START_LIMIT = 60
 _CELL_LIMIT = 600
 _FOLDER_LIMIT = 1 << 30
 """Bytes; a folder that is larger is hardly meant to be copied for this."""
@@ -54,7 +55,7 @@ def run_demo(notebook: Path | None) -> int:
         raise ConfigurationError(
             f"The notebook {source} cannot be read: {e}.", hint="Name a notebook that Jupyter opens."
         ) from e
-    with _terminated_like_interrupted(), tempfile.TemporaryDirectory(prefix="gpu-remote-demo-") as base:
+    with _signals(), tempfile.TemporaryDirectory(prefix="gpu-remote-demo-") as base:
         folder = Path(base) / (source.parent.resolve().name or "demo")
         folder.mkdir()
         if source.parent != _HERE:  # in a wheel the notebook stands alone
@@ -113,28 +114,23 @@ def _delete_machines() -> None:
 
 
 @contextmanager
-def _terminated_like_interrupted() -> Iterator[None]:
-    """Let a termination end this as Ctrl-C does, so that it cleans up."""
+def _signals() -> Iterator[None]:
+    """Let a termination end this as Ctrl-C does, so that it cleans up; afterwards all is as it was."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _run(content: Any, folder: Path, name: str) -> int:
-    client = _Printing(
-        content,
-        km=AsyncKernelManager(kernel_name="python3", kernel_spec_manager=_ThisPython()),
-        timeout=_CELL_LIMIT,
-        resources={"metadata": {"path": str(folder)}},
-    )
-    client.owns_km = True
     try:
-        asyncio.run(_execute(client))
+        asyncio.run(_execute(content, folder))
     except CellExecutionError:
         print(f"demo: {name} failed", file=sys.stderr)  # its error was printed
         return 1
@@ -145,22 +141,29 @@ def _run(content: Any, folder: Path, name: str) -> int:
     return 0
 
 
-async def _execute(client: Any) -> None:
-    loop = asyncio.get_running_loop()
-    task = asyncio.current_task()
-    assert task is not None
-
-    def own_signals(**_: object) -> None:
-        # nbclient takes Ctrl-C for itself and reports a dead kernel; here it is to end all
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, task.cancel)
-
-    if sys.platform != "win32":
-        client.on_notebook_start = own_signals
+async def _execute(content: Any, folder: Path) -> None:
+    # the kernel is ours: nbclient would take Ctrl-C for itself, and report a dead kernel
+    manager = AsyncKernelManager(kernel_name="python3", kernel_spec_manager=_ThisPython())
+    await manager.start_kernel(cwd=str(folder), extra_arguments=["--log-level=ERROR"])
+    kernel = manager.client()
     try:
-        await client.async_execute()
-    except asyncio.CancelledError:
-        raise KeyboardInterrupt from None
+        kernel.start_channels()
+        await kernel.wait_for_ready(_START_LIMIT)
+        kernel.allow_stdin = False
+        client = _Printing(content, km=manager, timeout=_CELL_LIMIT)
+        client.kc = kernel
+        client.reset_execution_trackers()
+        for index, cell in enumerate(content.cells):
+            await client.async_execute_cell(cell, index)
+    except DeadKernelError:
+        if await manager.is_alive():  # nbclient's word for being cancelled
+            raise KeyboardInterrupt from None
+        raise
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # what follows is short, and must be done
+        kernel.stop_channels()
+        await manager.shutdown_kernel(now=True)
 
 
 class _ThisPython(KernelSpecManager):  # type: ignore[misc]  # untyped here
