@@ -90,11 +90,6 @@ class RemoteKernel:
         return self._next or 0
 
     @property
-    def position(self) -> int:
-        """The number of the journal record that comes next."""
-        return self._next or 0
-
-    @property
     def is_open(self) -> bool:
         """Whether the kernel is attached, or about to be again."""
         return self._link.is_open
