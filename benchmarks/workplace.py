@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ def workplace() -> Iterator[Path]:
             yield work
     finally:
         end_clients(work)
-        _end_processes("HOME", home_of_sites(work))
+        _end_machines(work)
         shutil.rmtree(work, ignore_errors=True)
 
 
@@ -70,26 +70,42 @@ def environment(work: Path) -> dict[str, str]:
 
 def end_clients(work: Path) -> None:
     """End what runs on this side and outlived its part, such as shared connections."""
-    _end_processes("JUPYTER_GPU_REMOTE_DIR", _state(work))
+
+    def is_ours(process: psutil.Process) -> bool:
+        # a shared ssh writes its title over its environment
+        if process.name() == "ssh":
+            return f"{work}/" in " ".join(process.cmdline())
+        return bool(process.environ().get("JUPYTER_GPU_REMOTE_DIR") == str(_state(work)))
+
+    _end_all(is_ours)
 
 
-def _end_processes(variable: str, value: Path) -> None:
-    """End every process in whose environment `variable` is `value`."""
-    found = []
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error):
-            if process.environ().get(variable) == str(value):
-                found.append(process)
-    _end(found)
+def _end_machines(work: Path) -> None:
+    """End agents and kernels on the sites, which go on by design."""
+    home = str(home_of_sites(work))
+    _end_all(lambda process: bool(process.environ().get("HOME") == home))
+
+
+def _end_all(matches: Callable[[psutil.Process], bool]) -> None:
+    def found() -> Iterator[psutil.Process]:
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):  # it has just ended, or is not for us to look into
+                if matches(process):
+                    yield process
+
+    while processes := list(found()):
+        _end(processes)  # meanwhile one of them may have started another
 
 
 def _end(processes: Sequence[psutil.Process]) -> None:
     for process in processes:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.terminate()
-    for process in psutil.wait_procs(processes, timeout=5)[1]:
+    stubborn = psutil.wait_procs(processes, timeout=5)[1]
+    for process in stubborn:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
+    psutil.wait_procs(stubborn, timeout=5)
 
 
 @contextlib.contextmanager
