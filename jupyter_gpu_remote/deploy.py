@@ -31,7 +31,7 @@ Report = Callable[[str], None]
 
 _HERE = Path(__file__).parent
 _BUNDLED = ("agent",)
-_REQUIREMENTS = ["inotify_simple>=1.3", "ipykernel>=7.4,<8", "ipywidgets>=8.1,<9", "pathspec>=0.12"]
+_REQUIREMENTS = ["inotify_simple>=1.3", "ipykernel>=7.4,<8", "ipywidgets>=8.1,<9"]
 _START_LIMIT = 90.0
 _PUSH_LIMIT = 600.0
 _BUILD_LIMIT = 900.0
