@@ -81,7 +81,7 @@ def machine() -> dict[str, Any]:
     about = {
         "machine_cpu": cpu[1] if cpu else platform.processor(),
         "machine_cores": os.cpu_count(),
-        "machine_kernel": platform.release(),
+        "machine_kernel": platform.release().partition("-")[0],
         "version_python": platform.python_version(),
         "version_openssh": _first_line("ssh", "-V"),
         "version_rsync": _first_line("rsync", "--version"),
