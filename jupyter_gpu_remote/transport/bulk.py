@@ -30,6 +30,7 @@ LONG = 0.02
 LANES = 4
 CHANNELS = 2
 
+# The machine may have a Python as old as 3.6.
 # Path, which of how many ranges, and from which size on none is sent. Size and mode go out first.
 _GET = """
 import os, stat, sys
@@ -60,7 +61,10 @@ try:
     with open(os.open(part, os.O_WRONLY | os.O_CREAT, 0o600), "wb", buffering=0) as f:
         f.seek(start)
         room = memoryview(bytearray(1 << 18))
-        while left and (got := os.readv(0, [room[:left]])):
+        while left:
+            got = os.readv(0, [room[:left]])
+            if not got:
+                break
             left -= got
             data = room[:got]
             while data:

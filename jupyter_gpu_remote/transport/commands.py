@@ -52,12 +52,12 @@ def send(data):
     while data:
         data = data[out.write(data):]
 def up():
-    while data := os.read(0, 1 << 18):
+    for data in iter(lambda: os.read(0, 1 << 18), b""):
         s.sendall(data)
     s.shutdown(socket.SHUT_WR)
 threading.Thread(target=up, daemon=True).start()
 send(b"+")
-while data := s.recv(1 << 18):
+for data in iter(lambda: s.recv(1 << 18), b""):
     send(data)
 os._exit(0)
 """
@@ -100,10 +100,13 @@ class PipeStream:
         self._transport = transport
         self._process: Process = transport.popen([*PYTHON, _PIPE, path])
         # a program that does not start says so: its end is the end of stdout
-        if self._process.stdout.read(1) != b"+":
+        said = ""
+        with contextlib.suppress(ConnectionError):  # `wait` says so better
+            if self._process.stdout.read(1) == b"+":
+                return
             said = self._process.stderr.read().decode(errors="replace").strip()
-            self._process.wait(10)
-            raise diagnosis.nobody_listens(transport.address, path, said.rpartition("\n")[2])
+        self._process.wait(10)
+        raise diagnosis.nobody_listens(transport.address, path, said.rpartition("\n")[2])
 
     def recv(self, size: int, /) -> bytes:
         """Return up to `size` bytes, b"" at the end."""

@@ -112,8 +112,10 @@ class CopyJob(ExitStack):
 
 def _follow(process: Process, move: Callable[[], bytes] | None) -> str:
     """Return why `process` failed, empty when it did not."""
-    said = move() if move else b""
-    # the reason is in the last line
-    said = (process.stderr.read().strip() or said.strip()).rpartition(b"\n")[2]
+    said = b""
+    with contextlib.suppress(ConnectionError):  # `wait` says so better
+        said = move() if move else b""
+        # the reason is in the last line
+        said = (process.stderr.read().strip() or said.strip()).rpartition(b"\n")[2]
     code = process.wait()
     return (said.decode(errors="replace") or f"exit code {code}") if code else ""

@@ -190,7 +190,7 @@ class _Process:
                     target.write(data)
             except OSError as e:
                 self._failure = e
-                self._channel.close()
+                _close(self._channel)
 
         self._copy(copy)
 
@@ -207,14 +207,14 @@ class _Process:
             ended = ended and not thread.is_alive()
         if not ended:
             raise diagnosis.still_running(self._transport.address, self._program, timeout or 0)
-        if self._failure:
+        if self._failure and self._channel.get_transport().is_active():
             raise self._failure
-        if self._channel.exit_status < 0:
+        if self._failure or self._channel.exit_status < 0:
             raise diagnosis.lost(self._transport.address)
         return int(self._channel.exit_status)
 
     def close(self) -> None:
-        self._channel.close()
+        _close(self._channel)
 
     def kill(self) -> None:
         if not self._channel.exit_status_ready():
@@ -229,7 +229,7 @@ class _ChannelStream:
         self._channel = channel
 
     def recv(self, size: int, /) -> bytes:
-        data: bytes = self._channel.recv(size)
+        data = _receive(self._channel.recv, size)
         if not data and not self._channel.get_transport().is_active():
             raise ConnectionResetError("the SSH connection is gone")
         return data
@@ -238,7 +238,7 @@ class _ChannelStream:
         _send(self._channel, data)
 
     def close(self) -> None:
-        self._channel.close()
+        _close(self._channel)
 
 
 class _Reader(io.RawIOBase):
@@ -249,7 +249,7 @@ class _Reader(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any, /) -> int:
-        data = self._recv(len(buffer))
+        data = _receive(self._recv, len(buffer))
         buffer[: len(data)] = data
         return len(data)
 
@@ -267,12 +267,32 @@ class _Writer(io.RawIOBase):
     def close(self) -> None:
         if not self.closed:
             super().close()
-            self._channel.shutdown_write()
+            try:
+                self._channel.shutdown_write()
+            except (EOFError, paramiko.SSHException) as e:
+                raise ConnectionResetError("the SSH connection is gone") from e
+
+
+def _close(channel: paramiko.Channel) -> None:
+    # the other side is told, which fails when the connection is gone; then there is nothing to close
+    with contextlib.suppress(EOFError, OSError, paramiko.SSHException):
+        channel.close()
+
+
+def _receive(recv: Callable[[int], bytes], size: int) -> bytes:
+    # receiving makes paramiko send, which fails in its own ways when the connection is cut
+    try:
+        return recv(size)
+    except (EOFError, paramiko.SSHException) as e:
+        raise ConnectionResetError("the SSH connection is gone") from e
 
 
 def _send(channel: paramiko.Channel, data: Any) -> int:
     view = memoryview(data).cast("B")
     sent = 0
-    while sent < len(view):
-        sent += channel.send(bytes(view[sent : sent + _STEP]))
+    try:
+        while sent < len(view):
+            sent += channel.send(bytes(view[sent : sent + _STEP]))
+    except (EOFError, paramiko.SSHException) as e:
+        raise ConnectionResetError("the SSH connection is gone") from e
     return sent
