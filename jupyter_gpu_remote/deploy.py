@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import gzip
 import hashlib
+import importlib.metadata
 import io
 import json
 import platform
@@ -32,6 +33,8 @@ Report = Callable[[str], None]
 _HERE = Path(__file__).parent
 _BUNDLED = ("agent",)
 _REQUIREMENTS = ["inotify_simple>=1.3", "ipykernel>=7.4,<8", "ipywidgets>=8.1,<9"]
+_BUILT = "/.gpu-remote/env/"
+_BILLED = "The machine still runs."
 _START_LIMIT = 90.0
 _PUSH_LIMIT = 600.0
 _BUILD_LIMIT = 900.0
@@ -54,13 +57,14 @@ class Agent:
 
 
 @functools.lru_cache(maxsize=1)
-def bundle() -> tuple[str, bytes]:
-    """Return the agent's files as a gzipped tar, with the hash of their content."""
-    buffer, digest = io.BytesIO(), hashlib.sha256()
+def bundle() -> tuple[str, dict[str, int], bytes]:
+    """Return the hash of the agent's files, their names and sizes, and them all as a gzipped tar."""
+    buffer, digest, sizes = io.BytesIO(), hashlib.sha256(), {}
     with tarfile.open(fileobj=buffer, mode="w:gz", compresslevel=6) as archive:
 
         def add(name: str, data: bytes) -> None:
             info = tarfile.TarInfo(f"jupyter_gpu_remote/{name}")
+            sizes[info.name] = len(data)
             info.size, info.mode = len(data), 0o600
             archive.addfile(info, io.BytesIO(data))
             digest.update(f"{name}:{len(data)}:".encode() + data)
@@ -69,7 +73,7 @@ def bundle() -> tuple[str, bytes]:
         for package in _BUNDLED:
             for file in sorted((_HERE / package).glob("*.py")):
                 add(f"{package}/{file.name}", file.read_bytes())
-    return digest.hexdigest()[:12], buffer.getvalue()
+    return digest.hexdigest()[:12], sizes, buffer.getvalue()
 
 
 def ensure_agent(
@@ -87,10 +91,13 @@ def ensure_agent(
     Raises:
         EnvironmentBuildError: The machine has no usable Python, or the environment can't be built.
     """
-    name, archive = bundle()
+    name, files, archive = bundle()
+    if _BUILT in python:
+        python = ""  # one that we built: it is made again when it is gone or out of date
     requirements = [f"python{sys.version_info[0]}.{sys.version_info[1]}", *_REQUIREMENTS]
     options = {
         "bundle": name,
+        "files": files,
         "version": f"{__version__}+{name}",
         "python": python,
         "environment": hashlib.sha256(json.dumps(requirements).encode()).hexdigest()[:12],
@@ -110,9 +117,17 @@ def ensure_agent(
             report("copying the agent")
             step("bundle", input=archive, limit=_PUSH_LIMIT)
         if "environment" in answer["missing"]:
+            if python:
+                raise _no_python(python)
             _build_environment(step, answer, report)
         report("starting the agent")
         answer = step("start", limit=_START_LIMIT)
+        if answer["missing"]:
+            raise EnvironmentBuildError(
+                f"What was set up on the machine is not there: {', '.join(answer['missing'])}.",
+                billed=_BILLED,
+                hint="Look at `~/.gpu-remote` over there; it may be deleted while no cell runs.",
+            )
     return Agent(answer["home"], answer["agent"]["socket"], answer["python"])
 
 
@@ -125,6 +140,14 @@ def _build_environment(step: Callable[..., Any], machine: dict[str, Any], report
         step("build", limit=_BUILD_LIMIT)
 
 
+def _no_python(python: str) -> EnvironmentBuildError:
+    return EnvironmentBuildError(
+        f"There is no {python} on the machine.",
+        billed=_BILLED,
+        hint="Install it there: `sudo apt-get install python3`, or name another machine with --on.",
+    )
+
+
 def _step(
     transport: Transport, python: str, options: dict[str, Any], step: str, limit: float, input: bytes = b""
 ) -> dict[str, Any]:
@@ -134,23 +157,19 @@ def _step(
     done = transport.run(argv, input=input, timeout=limit)
     said = done.stderr.decode("utf-8", "replace").strip()
     if done.returncode in (126, 127):
-        raise EnvironmentBuildError(
-            f"There is no {python} on the machine.",
-            billed="The machine still runs.",
-            hint="Install it there: `sudo apt-get install python3`, or name another machine with --on.",
-        )
+        raise _no_python(python)
     try:
-        answer: dict[str, Any] = json.loads(done.stdout)
-    except ValueError:
+        answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    except (ValueError, IndexError):
         raise EnvironmentBuildError(
             f"Setting up the machine failed at {step!r} with exit code {done.returncode}: {said[-1500:]}",
-            billed="The machine still runs.",
+            billed=_BILLED,
         ) from None
     if error := answer.get("error"):
         hint = "Look at the disk over there: `df -h ~`." if "No space left" in error + said else ""
         raise EnvironmentBuildError(
             f"Setting up the machine failed at {step!r}: {error}" + (f"\n{said[-1500:]}" if said else ""),
-            billed="The machine still runs.",
+            billed=_BILLED,
             hint=hint,
         )
     return answer
@@ -162,16 +181,17 @@ def _uv(architecture: str, libc: str) -> bytes:
 
     if (platform.system(), platform.machine(), platform.libc_ver()[0]) == ("Linux", architecture, libc):
         return gzip.compress(Path(uv.find_uv_bin()).read_bytes(), compresslevel=1)
-    cache = state_dir() / "uv"
-    cache.mkdir(exist_ok=True)
-    tag = f"{'manylinux_2_28' if libc else 'musllinux_1_1'}_{architecture}"
-    wheels = list(cache.glob(f"uv-*{architecture}*.whl"))
-    if not wheels:
-        with tempfile.TemporaryDirectory(dir=cache) as folder:
-            command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "-q"]
-            platforms = [f"--platform={tag}", f"--platform=manylinux2014_{architecture}"]
+    kind = "manylinux" if libc else "musllinux"
+    cache = state_dir() / "uv" / f"{importlib.metadata.version('uv')}-{kind}-{architecture}"
+    if not (wheels := list(cache.glob("*.whl"))):
+        # wheels name the oldest system that they run on; any of these is old enough
+        tags = ["manylinux2014", "manylinux_2_28"] if libc else ["musllinux_1_1", "musllinux_1_2"]
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=cache.parent) as folder:
             done = subprocess.run(
-                [*command, *platforms, "-d", folder, "uv"],
+                [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "-q"]
+                + [f"--platform={tag}_{architecture}" for tag in tags]
+                + ["-d", folder, f"uv=={importlib.metadata.version('uv')}"],
                 capture_output=True,
                 text=True,
                 timeout=_PUSH_LIMIT,
@@ -180,10 +200,11 @@ def _uv(architecture: str, libc: str) -> bytes:
             if done.returncode:
                 raise EnvironmentBuildError(
                     f"uv for {architecture} could not be downloaded: {done.stderr.strip()[-500:]}",
-                    billed="The machine still runs.",
+                    billed=_BILLED,
                     hint="Check that `pip download uv` works here.",
                 )
-            wheels = [w.rename(cache / w.name) for w in Path(folder).glob("*.whl")]
+            cache.mkdir(exist_ok=True)
+            wheels = [w.replace(cache / w.name) for w in Path(folder).glob("*.whl")]
     with zipfile.ZipFile(wheels[-1]) as wheel:
         member = next(n for n in wheel.namelist() if n.endswith("/scripts/uv"))
         return gzip.compress(wheel.read(member), compresslevel=1)

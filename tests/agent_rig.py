@@ -36,6 +36,7 @@ class Agents:
         self.root = root
         self.constants = constants or {}
         self.work = root.parent / "work"
+        self.opened: list[RemoteKernel] = []
 
     def start(self, version: str = "0.1.0") -> dict[str, Any]:
         """Make sure that an agent of at least this version runs."""
@@ -112,6 +113,8 @@ class Agents:
 
     def end(self) -> None:
         """End everything."""
+        for kernel in self.opened:
+            kernel.close()
         with suppress(OSError, ValueError, psutil.Error):
             agent = psutil.Process(self.pid)
             agent.kill()
@@ -150,6 +153,7 @@ class Seen:
             return self.streams[-1]
 
         self.kernel = RemoteKernel(name, connect, options, self, patience)
+        agents.opened.append(self.kernel)
 
     def message(self, message: Message) -> None:
         self.messages.append(message)
@@ -192,5 +196,3 @@ def gone(pid: int) -> bool:
         return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return True
-
-

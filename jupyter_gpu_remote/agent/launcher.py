@@ -5,11 +5,14 @@ Runs in the kernel's own Python, which may be of another environment than the ag
 
 from __future__ import annotations
 
+import faulthandler
+import os
 import signal
 import sys
 from typing import Any
 
 signal.signal(signal.SIGINT, signal.SIG_IGN)  # while it starts; ipykernel lets cells be interrupted
+faulthandler.enable(os.dup(2))  # what follows takes over descriptor 2
 del sys.path[0]  # this file's folder: its modules are not the user's
 
 from ipykernel.kernelapp import IPKernelApp  # noqa: E402

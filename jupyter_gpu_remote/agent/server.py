@@ -149,7 +149,9 @@ class Agent:
                     client.kernel.send(record.channel, record.parts)
         except Exception as e:
             print(f"dropped a client that is not one of ours: {e!r}", flush=True)
-            self.drop(client)
+            return self.drop(client)
+        if client.socket.fileno() >= 0:
+            self._watch(client)
 
     def drop(self, client: Client) -> None:
         """Cut a client's connection."""

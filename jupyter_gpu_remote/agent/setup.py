@@ -4,6 +4,9 @@ Run as ``python3 -I -c SOURCE JSON`` with bytes on standard input where a step n
 machine's own Python, so it keeps to what Python 3.7 knows. Prints one JSON object.
 """
 
+# mypy: disable-error-code="no-untyped-def, no-untyped-call"
+import contextlib
+import fcntl
 import gzip
 import io
 import json
@@ -16,102 +19,146 @@ import tarfile
 import zlib
 
 ROOT = os.path.expanduser("~/.gpu-remote")
+OLDEST = (3, 10)
+"""The oldest Python that the agent runs on."""
 
 
-def environment(key):
-    """Return the Python of the environment called `key`."""
-    return os.path.join(ROOT, "env", key, "bin", "python")
+def place(kind, name):
+    """Return where the agent's files, or an environment, of that name lie."""
+    return os.path.join(ROOT, kind, name)
+
+
+def has_files(options):
+    """Return whether all of the agent's files are there and whole."""
+    folder = place("agent", options["bundle"])
+    try:
+        return all(os.path.getsize(os.path.join(folder, f)) == size for f, size in options["files"].items())
+    except OSError:
+        return False
+
+
+def environment(options):
+    """Return the Python of the environment."""
+    return os.path.join(place("env", options["environment"]), "bin", "python")
 
 
 def start(options):
     """Start the agent if all it needs is there; tell what is missing otherwise."""
-    bundle = os.path.join(ROOT, "agent", options["bundle"])
-    python = options["python"] or environment(options["environment"])
-    missing = [
-        name
-        for name, path in (("bundle", bundle), ("environment", python))
-        if not os.path.exists(path)
-    ]
+    python = options["python"] or environment(options)
+    missing = [] if has_files(options) else ["bundle"]
+    if not os.path.exists(python):
+        missing.append("environment")
     result = {
         "home": os.path.expanduser("~"),
         "python": python,
         "system": platform.system(),
         "architecture": platform.machine(),
         "libc": platform.libc_ver()[0],
-        "version": list(sys.version_info[:3]),
         "missing": missing,
     }
-    if not missing:
-        with open(os.path.join(ROOT, "policy.json"), "w") as file:
-            json.dump(options["policy"], file)
-        run = subprocess.run(
-            [python, "-m", "jupyter_gpu_remote.agent", ROOT, options["version"]],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            cwd=bundle,
-            timeout=60,
-        )
-        if run.returncode:
-            result["error"] = run.stderr.decode("utf-8", "replace")[-2000:] or "exit %d" % run.returncode
-        else:
-            result["agent"] = json.loads(run.stdout.decode())
+    if missing:
+        return result
+    policy = os.path.join(ROOT, "policy.json")
+    with open("%s.%d" % (policy, os.getpid()), "w") as file:
+        json.dump(options["policy"], file)
+    os.replace(file.name, policy)
+    run = subprocess.run(
+        [python, "-m", "jupyter_gpu_remote.agent", ROOT, options["version"]],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=place("agent", options["bundle"]),
+        timeout=70,
+    )
+    if run.returncode:
+        result["error"] = run.stderr.decode("utf-8", "replace")[-2000:] or "exit %d" % run.returncode
+    else:
+        result["agent"] = json.loads(run.stdout.decode())
     return result
+
+
+@contextlib.contextmanager
+def alone(target):
+    """Make something at the path that is given here, which then becomes `target`; one process at a time."""
+    os.makedirs(os.path.dirname(target), mode=0o700, exist_ok=True)
+    with open(os.path.join(ROOT, "setting-up"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        new = target + ".new"
+        remove(new)  # of one that was killed
+        try:
+            yield new
+            if os.path.exists(new):
+                remove(target)  # broken, or it would not be made again
+                os.rename(new, target)
+        finally:
+            remove(new)
+
+
+def remove(path):
+    """Delete a file or a folder, if there is one."""
+    if os.path.isdir(path) and not os.path.islink(path):
+        shutil.rmtree(path)
+    elif os.path.lexists(path):
+        os.unlink(path)
 
 
 def bundle(options):
     """Unpack the agent's files from standard input."""
-    target = os.path.join(ROOT, "agent", options["bundle"])
-    new = "%s.%d" % (target, os.getpid())
-    os.makedirs(new, mode=0o700)
-    with tarfile.open(fileobj=io.BytesIO(sys.stdin.buffer.read()), mode="r:gz") as archive:
-        archive.extractall(new)
-    try:
-        os.rename(new, target)
-    except OSError:
-        shutil.rmtree(new)  # somebody else was first
+    data = io.BytesIO(sys.stdin.buffer.read())
+    with alone(place("agent", options["bundle"])) as new:
+        if not has_files(options):
+            with tarfile.open(fileobj=data, mode="r:gz") as archive:
+                archive.extractall(new)
     return {}
 
 
 def uv(options):
     """Write uv, gzipped on standard input."""
-    folder = os.path.join(ROOT, "bin")
-    os.makedirs(folder, mode=0o700, exist_ok=True)
-    new = os.path.join(folder, "uv.%d" % os.getpid())
-    with open(new, "wb") as file:
-        with gzip.GzipFile(fileobj=sys.stdin.buffer) as source:
+    data = io.BytesIO(sys.stdin.buffer.read())
+    with alone(place("bin", "uv")) as new:
+        with open(new, "wb") as file, gzip.GzipFile(fileobj=data) as source:
             shutil.copyfileobj(source, file, 1 << 20)
-    os.chmod(new, 0o700)
-    os.rename(new, os.path.join(folder, "uv"))
+        os.chmod(new, 0o700)
     return {}
 
 
 def build(options):
-    """Build the environment with uv; its progress goes to standard error."""
-    tool = os.path.join(ROOT, "bin", "uv")
-    if not os.path.exists(tool):
+    """Build the environment with uv; what it says goes to standard error."""
+    tool = place("bin", "uv")
+    try:
+        subprocess.run([tool, "--version"], check=True, stdout=subprocess.DEVNULL, timeout=60)
+    except (OSError, subprocess.SubprocessError):
         return {"missing": ["uv"]}
-    target = os.path.join(ROOT, "env", options["environment"])
-    new = "%s.%d" % (target, os.getpid())
+    with alone(place("env", options["environment"])) as new:
+        if os.path.exists(environment(options)):
+            return {}  # somebody else was first
+        try:
+            return make_environment(tool, new, options)
+        except BaseException:
+            remove(new)
+            raise
+
+
+def make_environment(tool, new, options):
+    """Build the environment at `new`; nothing is left there when that fails."""
     # certificates of the system: a machine behind a company's proxy knows that proxy's
     env = dict(os.environ, UV_SYSTEM_CERTS="1", UV_NATIVE_TLS="1", UV_NO_PROGRESS="1")
-    wanted = options["interpreter"]
     # uv fetches an interpreter where there is none; if it can't, the machine's own will do
-    for choice in (wanted, sys.executable):
+    choices = [options["interpreter"]] + ([sys.executable] if sys.version_info >= OLDEST else [])
+    for choice in choices:
         made = subprocess.run([tool, "venv", "--relocatable", "--clear", "--python", choice, new], env=env)
         if made.returncode == 0:
             break
     else:
-        return {"error": "no Python %s can be had there" % wanted}
+        remove(new)
+        if len(choices) > 1:
+            return {"error": "uv could not make an environment"}
+        names = (options["interpreter"], "%d.%d" % sys.version_info[:2], "%d.%d" % OLDEST)
+        return {"error": "Python %s can't be fetched; the machine's own is %s, and %s is needed" % names}
     install = [tool, "pip", "install", "--python", os.path.join(new, "bin", "python")]
-    installed = subprocess.run(install + options["requirements"], env=env)
-    if installed.returncode:
-        shutil.rmtree(new, ignore_errors=True)
-        return {"error": "uv could not install " + " ".join(options["requirements"])}
-    try:
-        os.rename(new, target)
-    except OSError:
-        shutil.rmtree(new)
+    if subprocess.run(install + options["requirements"], env=env).returncode:
+        remove(new)
+        return {"error": "uv could not install " + ", ".join(options["requirements"])}
     return {}
 
 
@@ -122,6 +169,6 @@ if __name__ == "__main__":
     given = json.loads(sys.argv[1])
     try:
         answer = STEPS[given.pop("step")](given)
-    except (OSError, subprocess.SubprocessError, tarfile.TarError, zlib.error) as e:
-        answer = {"error": str(e)}
-    print(json.dumps(answer))
+    except (OSError, EOFError, subprocess.SubprocessError, tarfile.TarError, zlib.error) as e:
+        answer = {"error": str(e) or type(e).__name__}
+    print("\n" + json.dumps(answer))
