@@ -15,3 +15,10 @@ def load_ipython_extension(ipython: Any) -> None:
     from .magic import load
 
     load(ipython)
+
+
+def unload_ipython_extension(ipython: Any) -> None:
+    """Take the magics away from `ipython`; machines and their kernels go on."""
+    from .magic import unload
+
+    unload(ipython)

@@ -7,15 +7,15 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent import futures
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from . import options
 from .config import GpuRemote, load_settings
 from .errors import ConnectionLostError, GpuRemoteError, KernelError
-from .kernel import Execution
-from .magic import is_captured, on_interrupt
+from .kernel import Execution, RemoteKernel
+from .magic import on_interrupt
 from .model import GpuRequest
 from .notebook import Notebook, notebook_key
 from .relay import Relay
@@ -24,6 +24,10 @@ from .status import StatusLine, for_shell
 _GIVE_UP_PRESSES = 3
 _GIVE_UP_WITHIN = 5.0
 """Interrupts in so many seconds that show the user wants to leave, whatever the cell does."""
+
+_QUESTIONS = 0.02
+"""Seconds between looking whether the cell asks something, where nothing wakes us."""
+_EXIT_LIMIT = 5.0
 
 
 class RemoteError(Exception):
@@ -82,41 +86,48 @@ class RemoteCells:
         self.notebook = Notebook(self.config, notebook_key(file), Path.cwd(), self.relay, self.progress)
         self._status = StatusLine(for_shell(shell))
         self._presses: list[float] = []
+        self._on_press: Callable[[], Any] = _raise_interrupt
         self._parsed: dict[str, tuple[GpuRequest, GpuRemote]] = {}
 
     # -- a cell ---------------------------------------------------------------------------------------
 
     async def run(self, line: str, cell: str) -> None:
         """Run a cell and let the local kernel's loop go on meanwhile."""
-        with self._errors_shown():
-            execution = self._start(line, cell)
+        loop = asyncio.get_running_loop()
+        with self._errors_shown(line), on_interrupt(self._pressed):
+            execution = self._start(line, cell, whole=True)
             if execution is None:
                 return
-            loop = asyncio.get_running_loop()
             self.relay.wake = lambda: loop.call_soon_threadsafe(self._answer_input)
-            future = asyncio.wrap_future(execution.future)
-            with on_interrupt(lambda *_: loop.call_soon_threadsafe(self._interrupt, execution)):
-                reply = await future
-            self._finish(execution, reply)
+            self._on_press = lambda: loop.call_soon_threadsafe(self._interrupt, execution)
+            over = asyncio.Event()
+            execution.future.add_done_callback(lambda _: loop.call_soon_threadsafe(over.set))
+            try:
+                await over.wait()
+            finally:
+                self._on_press = _raise_interrupt
+            self._finish(execution)
 
     def run_blocking(self, line: str, cell: str) -> None:
         """Run a cell and wait for its end."""
-        with self._errors_shown():
+        sys.stdout.flush()  # what was printed before comes before
+        with self._errors_shown(line), on_interrupt(self._pressed):
             execution = self._start(line, cell)
-            if execution is None:
-                return
-            self.wait(execution)
+            if execution is not None:
+                self.wait(execution)
 
     def wait(self, execution: Execution) -> None:
         """Wait for the end of a cell over there whose outputs appear here, and do what follows it."""
-        with on_interrupt(lambda *_: self._interrupt(execution)):
+        self._on_press = lambda: self._interrupt(execution)
+        try:
             while not execution.future.done():
-                with suppress(futures.TimeoutError):
-                    execution.future.exception(0.02)
+                futures.wait((execution.future,), _QUESTIONS)
                 self._answer_input()
-        self._finish(execution, execution.future.result())
+        finally:
+            self._on_press = _raise_interrupt
+        self._finish(execution)
 
-    def _start(self, line: str, cell: str) -> Execution | None:
+    def _start(self, line: str, cell: str, whole: bool = False) -> Execution | None:
         try:
             request, config = self._parsed.get(line) or options.parse(line, self.config)
         except options.HelpRequested as help:
@@ -124,17 +135,18 @@ class RemoteCells:
             return None
         self._parsed[line] = request, config
         self._status = StatusLine(for_shell(self.shell))
+        self._presses.clear()
         notebook = self.notebook
         if not notebook.is_ready(request):
-            with on_interrupt(_raise_interrupt):
-                self.prepare(request, config)
+            self.prepare(request, config)
         if notebook.sync is not None and config.sync:
-            with on_interrupt(_raise_interrupt):
-                self._transfer(notebook.sync.push)
+            self._transfer(notebook.sync.push)
         assert notebook.kernel is not None
-        captured = is_captured()
-        self._presses.clear()
-        return notebook.kernel.execute(cell, begin=lambda e: self.relay.begin(e, captured))
+        return notebook.kernel.execute(
+            cell,
+            begin=lambda execution: self.relay.begin(execution, whole),
+            allow_stdin=self.relay.can_ask,
+        )
 
     def prepare(self, request: GpuRequest, config: GpuRemote) -> None:
         """Attach this notebook to a machine that fits, launching it if need be."""
@@ -146,21 +158,33 @@ class RemoteCells:
         self._status.end(f"{machine.offer.title} · {machine.name} · ready in {self._status.seconds:.1f} s")
         self._status = StatusLine(for_shell(self.shell))
 
-    def _finish(self, execution: Execution, reply: dict[str, Any]) -> None:
+    def _finish(self, execution: Execution) -> None:
         shown = self.relay.end(execution)
+        reply = execution.future.result()
         for payload in reply.get("payload", ()):
-            if payload.get("source") in ("page", "set_next_input"):
-                self.shell.payload_manager.write_payload(payload)
-        if execution.disk_full:
-            _warn("The disk of the machine is full: outputs are kept in its memory. Free some: `!df -h`.")
-        if execution.unheard:
-            _warn("The agent on the machine was killed while this cell ran; some output may be missing.")
+            self._carry_out(payload)
+        for warning in execution.warnings():
+            _warn(warning)
         if execution.files_changed and self.notebook.sync is not None:
             self.notebook.sync.remote_changed()
-            with on_interrupt(_raise_interrupt):
-                self._transfer(self.notebook.sync.pull)
+            self._transfer(self.notebook.sync.pull)
         if reply["status"] != "ok":
             raise remote_error(reply, shown)
+
+    def _carry_out(self, payload: dict[str, Any]) -> None:
+        """Do what the remote cell asks of the frontend."""
+        source = payload.get("source")
+        if source == "page":
+            from IPython.core import page
+
+            page.page(payload["data"], start=payload.get("start", 0))
+        elif source == "set_next_input":
+            self.shell.set_next_input(payload["text"], replace=payload.get("replace", False))
+        elif source == "ask_exit" and not payload.get("keepkernel") and self.notebook.kernel:
+            death = self.notebook.kernel.follow(RemoteKernel.new_id()).future
+            futures.wait((death,), _EXIT_LIMIT)  # or it would come in the middle of the next cell
+            death.cancel()
+            _warn("The cell ended the remote kernel; its variables are gone. The next cell starts afresh.")
 
     def _transfer(self, move: Callable[[], Any]) -> None:
         for warning in move().warnings():
@@ -173,12 +197,17 @@ class RemoteCells:
 
     def _answer_input(self) -> None:
         """Ask the user what the remote cell asks; Ctrl-C at the question interrupts the cell."""
-        with on_interrupt(_raise_interrupt):
-            try:
-                self.relay.answer_input()
-            except KeyboardInterrupt:
-                if self.notebook.kernel:
-                    self.notebook.kernel.interrupt()
+        on_press, self._on_press = self._on_press, _raise_interrupt
+        try:
+            self.relay.answer_input()
+        except KeyboardInterrupt:
+            on_press()
+        finally:
+            self._on_press = on_press
+
+    def _pressed(self, *_: Any) -> None:
+        """Take a Ctrl-C."""
+        self._on_press()
 
     def _interrupt(self, execution: Execution) -> None:
         """Pass Ctrl-C on; pressed again and again, leave the cell to itself."""
@@ -200,14 +229,14 @@ class RemoteCells:
         self._status.phase(text) if text else self._status.end()
 
     @contextmanager
-    def _errors_shown(self) -> Iterator[None]:
+    def _errors_shown(self, line: str) -> Iterator[None]:
         """Show our errors as messages, without our traceback, unless asked for it."""
         try:
             yield
-        except GpuRemoteError as e:
-            if not self.config.debug:
-                text = f"{type(e).__name__}: {e}"
-                e._render_traceback_ = lambda: text.splitlines()  # type: ignore[attr-defined]
+        except (GpuRemoteError, KeyboardInterrupt) as e:
+            if not (self.config.debug or "--debug" in line.split()):
+                text = ": ".join(filter(None, (type(e).__name__, str(e))))
+                e._render_traceback_ = lambda: text.splitlines()  # type: ignore[union-attr]
             raise
 
     # -- the line magic -------------------------------------------------------------------------------
@@ -218,7 +247,7 @@ class RemoteCells:
 
         self._status = StatusLine(for_shell(self.shell))
         self._presses.clear()
-        with self._errors_shown(), on_interrupt(_raise_interrupt):
+        with self._errors_shown(line), on_interrupt(self._pressed):
             carry_out(line, self)
 
     def report(self, phase: str, text: str) -> None:
@@ -226,13 +255,15 @@ class RemoteCells:
         self._status.phase(phase, text) if phase else self._status.end()
 
     def close(self) -> None:
-        """Let go of the machine."""
+        """Let go of the machine, and leave the shell as it was."""
         self.notebook.detach()
+        self.relay.close()
+        self.shell.__dict__.pop("_showtraceback", None)
 
 
-def _raise_interrupt(*_: Any) -> None:
+def _raise_interrupt() -> None:
     raise KeyboardInterrupt
 
 
 def _warn(text: str) -> None:
-    print(text, file=sys.stderr)
+    print(text, file=sys.stderr, flush=True)

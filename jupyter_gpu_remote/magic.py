@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import signal
-import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +36,8 @@ def unload(shell: Any) -> None:
     global _cells
     with contextlib.suppress(ValueError):
         shell.input_transformers_cleanup.remove(_rewrite)
+    for kind in ("line", "cell"):
+        shell.magics_manager.magics[kind].pop("remote", None)
     if _cells is not None:
         _cells.close()
         _cells = None
@@ -83,7 +85,7 @@ def _rewrite(lines: list[str]) -> list[str]:
         if name == "remote":
             call = f"run({argument!r}, {''.join(rest)!r}, {tuple(outer)!r})"
             return [f'await __import__("jupyter_gpu_remote.magic").magic.{call}\n']
-        if name not in _OUTER:
+        if name not in _OUTER or (name == "time" and argument):
             break
         outer.append((name, argument))
     return lines
@@ -92,10 +94,14 @@ def _rewrite(lines: list[str]) -> list[str]:
 def _is_whole_request(text: str) -> bool:
     """Return whether `text` is the cell a frontend sent, not the inside of another magic or a script."""
     from IPython import get_ipython
+    from IPython.core.async_helpers import _asyncio_runner
 
-    kernel = getattr(get_ipython(), "kernel", None)
+    shell = get_ipython()
+    kernel = getattr(shell, "kernel", None)
     request = kernel.get_parent("shell") if kernel else {}
     if request.get("header", {}).get("msg_type") != "execute_request":
+        return False
+    if not shell.autoawait or shell.loop_runner is not _asyncio_runner:
         return False
     return bool(request["content"]["code"].strip() == text.strip())
 
@@ -103,24 +109,33 @@ def _is_whole_request(text: str) -> bool:
 @contextlib.contextmanager
 def _applied(outer: tuple[tuple[str, str], ...]) -> Iterator[None]:
     """Do around the remote cell what the magics above it would do around a local one."""
-    import time
-
-    from IPython import get_ipython
-
-    began = time.perf_counter()
     with contextlib.ExitStack() as stack:
         for name, argument in outer:
-            if name == "capture":
-                from IPython.utils.capture import capture_output
+            stack.enter_context(_timed() if name == "time" else _captured(argument))
+        yield
 
-                captured = stack.enter_context(capture_output())
-                if variable := argument.strip():
-                    get_ipython().user_ns[variable] = captured
-        try:
-            yield
-        finally:
-            if any(name == "time" for name, _ in outer):
-                print(f"Wall time: {time.perf_counter() - began:.3g} s")
+
+@contextlib.contextmanager
+def _timed() -> Iterator[None]:
+    began = time.perf_counter()
+    try:
+        yield
+    finally:
+        print(f"Wall time: {time.perf_counter() - began:.3g} s")
+
+
+@contextlib.contextmanager
+def _captured(argument: str) -> Iterator[None]:
+    from IPython import get_ipython
+    from IPython.core.magic_arguments import parse_argstring
+    from IPython.core.magics.execution import ExecutionMagics
+    from IPython.utils.capture import capture_output
+
+    wanted = parse_argstring(ExecutionMagics.capture, argument)
+    with capture_output(not wanted.no_stdout, not wanted.no_stderr, not wanted.no_display) as captured:
+        if wanted.output:
+            get_ipython().user_ns[wanted.output] = captured
+        yield
 
 
 @contextlib.contextmanager
@@ -134,16 +149,3 @@ def on_interrupt(act: Callable[..., Any]) -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-def is_captured() -> bool:
-    """Return whether what Python prints goes elsewhere than to the frontends."""
-    from IPython import get_ipython
-    from IPython.core.displaypub import CapturingDisplayPublisher
-
-    shell = get_ipython()
-    if getattr(shell, "kernel", None) is None:
-        return True
-    from ipykernel.iostream import OutStream
-
-    return not isinstance(sys.stdout, OutStream) or isinstance(shell.display_pub, CapturingDisplayPublisher)

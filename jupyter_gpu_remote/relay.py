@@ -11,18 +11,19 @@ from __future__ import annotations
 import contextlib
 import json
 import queue
-import sys
 from collections.abc import Callable
 from typing import Any
 
+from IPython.core.error import StdinNotImplementedError
+
 from .agent import wire
 from .kernel import Execution, Message, RemoteKernel
+from .sinks import Parent, ToFrontends, ToPython
 
 _WIDGET_CONTROL = "jupyter.widget.control"
+_END_OF_FILE = "\x04"
 _REMEMBERED = 2000
 """Requests whose late outputs (threads, callbacks) still find their cell."""
-
-Parent = dict[str, Any]
 
 
 class RemoteComm:
@@ -42,57 +43,6 @@ class RemoteComm:
         """Leave the remote comm alone when the local kernel shuts down."""
 
 
-class ToFrontends:
-    """Send on the local kernel's IOPub, as if its own cell had made the output."""
-
-    def __init__(self, kernel: Any) -> None:
-        self._kernel = kernel
-
-    def send(self, message: Message, parent: Parent, count: int) -> None:
-        """Send a remote message with the local `parent`."""
-        content: Any = message.parts[3]
-        if message.type == "execute_result":
-            content = {**message.content, "execution_count": count}
-        self.publish(message.type, content, parent, message.metadata, message.buffers)
-
-    def publish(
-        self, kind: str, content: Any, parent: Parent, metadata: Any = None, buffers: Any = None
-    ) -> None:
-        """Send a message of `kind`; `content` is a dict, or bytes that are JSON already."""
-        kernel = self._kernel
-        kernel.session.send(
-            kernel.iopub_socket,
-            kind,
-            content,
-            metadata=metadata,
-            parent=parent,
-            ident=kernel._topic(kind),
-            buffers=buffers,
-        )
-
-
-class ToPython:
-    """Hand outputs to Python's own streams: a terminal, or whatever captures the output of a cell."""
-
-    def __init__(self, shell: Any) -> None:
-        self._out, self._err, self._display = sys.stdout, sys.stderr, shell.display_pub
-
-    def send(self, message: Message, parent: Parent, count: int) -> None:
-        """Write or display a remote message."""
-        content = message.content
-        if message.type == "stream":
-            (self._out if content["name"] == "stdout" else self._err).write(content["text"])
-        elif message.type in ("display_data", "execute_result", "update_display_data"):
-            self._display.publish(
-                content["data"],
-                content.get("metadata"),
-                transient=content.get("transient") or {},
-                update=message.type == "update_display_data",
-            )
-        elif message.type == "clear_output":
-            self._display.clear_output(content.get("wait", False))
-
-
 class Relay:
     """Between one remote kernel and the local kernel whose cells it runs.
 
@@ -110,6 +60,7 @@ class Relay:
         self._parents: dict[str, Parent] = {}
         self._sinks: dict[str, ToPython] = {}
         self._counts: dict[str, int] = {}
+        self._in_place: set[str] = set()
         self._callbacks: set[str] = set()
         self._comms: dict[str, RemoteComm] = {}
         self._subshell: str | None = None
@@ -127,18 +78,21 @@ class Relay:
         for comm_id in list(self._comms):
             self._forget_comm(comm_id)
 
-    def begin(self, execution: Execution, captured: bool) -> None:
-        """Let the outputs of `execution` appear in the cell that runs now.
+    def begin(self, execution: Execution, whole: bool = False) -> None:
+        """Let the outputs of `execution` appear in the cell that runs now; call in the main thread.
 
         Args:
             execution: The remote cell.
-            captured: Whether Python's streams are redirected, so that outputs must go through them.
+            whole: Whether the local cell is nothing but this one, so that nothing can catch its error and
+                it can be shown where it happened among the outputs.
         """
-        parent = self._local.get_parent("shell") if self._local else {}
-        self._remember(execution.msg_id, parent)
         self._counts[execution.msg_id] = self._shell.execution_count
-        if captured or self._frontends is None:
-            self._sinks[execution.msg_id] = ToPython(self._shell)
+        self._remember(execution.msg_id, self._local.get_parent("shell") if self._local else {})
+        sink = ToPython(self._shell, self._frontends)
+        if sink.is_needed:
+            self._sinks[execution.msg_id] = sink
+        elif whole:
+            self._in_place.add(execution.msg_id)
 
     def end(self, execution: Execution) -> bool:
         """Note that the cell is over; what its threads still print goes on to appear in it.
@@ -146,15 +100,18 @@ class Relay:
         Returns:
             Whether its error, if there was one, is where frontends show it.
         """
-        captured = self._sinks.pop(execution.msg_id, None)
-        return captured is None
+        request = execution.msg_id
+        self._counts.pop(request, None)
+        self._sinks.pop(request, None)
+        shown = request in self._in_place
+        self._in_place.discard(request)
+        return shown
 
     def _remember(self, msg_id: str, parent: Parent) -> None:
-        self._parents[msg_id] = parent
+        self._parents[msg_id] = {"header": parent.get("header", {})}
         if len(self._parents) > _REMEMBERED:
-            oldest = next(iter(self._parents))
-            del self._parents[oldest]
-            self._counts.pop(oldest, None)
+            # a slider can make any number of requests while a cell runs
+            del self._parents[next(request for request in self._parents if request not in self._counts)]
 
     # -- from the remote kernel, in its thread --------------------------------------------------------
 
@@ -184,6 +141,8 @@ class Relay:
                 self._callbacks.discard(request)
                 self._publish_status("idle", parent)
             return
+        if kind == "error" and request not in self._in_place and request in self._counts:
+            return  # it is raised here
         if kind.startswith("comm_"):
             message = self._track_comm(message)
         sink = self._sinks.get(request) or self._frontends
@@ -204,7 +163,7 @@ class Relay:
         state = (content.get("data") or {}).get("state")
         if isinstance(state, dict) and state.get("msg_id") in self._parents:
             # an Output widget captures by the id of the request, which is another one here
-            state["msg_id"] = self._parents[state["msg_id"]].get("header", {}).get("msg_id", "")
+            state["msg_id"] = self._parents[state["msg_id"]]["header"].get("msg_id", "")
             message.parts[3] = json.dumps(content).encode()
         return message
 
@@ -216,15 +175,27 @@ class Relay:
     # -- from the frontends, in the thread that receives shell messages -------------------------------
 
     def _take_comm_messages(self) -> None:
-        kernel: Any = self._local
-        receive = kernel.shell_channel_thread_main
+        """Look at shell messages before the kernel does.
 
-        async def receive_or_relay(frames: Any) -> None:
-            if not (self._comms and self._relay_comm(frames)):
-                await receive(frames)
+        That is in its thread for them, or, in an ipykernel that has none, in the main thread, which is free
+        for it while a cell is awaited.
+        """
+        local: Any = self._local
+        stream = local.shell_stream
+        receive = self._receive = stream._recv_callback
 
-        loop = kernel.shell_channel_thread.io_loop
-        loop.add_callback(lambda: kernel.shell_stream.on_recv(receive_or_relay, copy=False))
+        def receive_or_relay(frames: Any) -> Any:
+            return None if self._comms and self._relay_comm(frames) else receive(frames)
+
+        stream.io_loop.add_callback(stream.on_recv, receive_or_relay, copy=False)
+
+    def close(self) -> None:
+        """Leave the local kernel as it was."""
+        for comm_id in list(self._comms):
+            self._forget_comm(comm_id)
+        if self._local is not None:
+            stream = self._local.shell_stream
+            stream.io_loop.add_callback(stream.on_recv, self._receive, copy=False)
 
     def _relay_comm(self, frames: Any) -> bool:
         """Relay a comm message if it is for a remote comm; return whether it was."""
@@ -284,6 +255,11 @@ class Relay:
 
     # -- input() --------------------------------------------------------------------------------------
 
+    @property
+    def can_ask(self) -> bool:
+        """Whether whoever sent the local cell answers questions."""
+        return self._local is None or bool(self._local._allow_stdin)
+
     def answer_input(self) -> None:
         """Put every waiting question of the remote cell to the user; call in the main thread."""
         while True:
@@ -295,8 +271,8 @@ class Relay:
             ask = self._ask_password if content.get("password") else self._ask
             try:
                 value = ask(content.get("prompt", ""))
-            except EOFError:
-                value = "\x04"
+            except (EOFError, StdinNotImplementedError):
+                value = _END_OF_FILE
             if self._remote is not None:
                 self._remote.send(wire.STDIN, "input_reply", {"value": value}, parent=question.header)
 

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from ..agent import wire
 from ..kernel import Execution, Listener, Message, RemoteKernel
-from ..magic import is_captured
 from ..model import GpuRequest
 from ..transport.base import Stream
 
@@ -135,9 +134,8 @@ def attach(cells: RemoteCells) -> str:
     replay = Replay(notebook.kernel_id, notebook.live.connect, notebook.config.reconnect_timeout, cells.relay)
     if replay.empty:
         return f"There is nothing to attach to: the kernel on {name} has run no cell."
-    captured = is_captured()
     try:
-        execution = replay.start(lambda e: cells.relay.begin(e, captured))
+        execution = replay.start(cells.relay.begin)
         if replay.question is not None:
             _ask_once(cells.relay.input_requests, replay.question)
         cells.wait(execution)
