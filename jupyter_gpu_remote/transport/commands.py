@@ -15,6 +15,8 @@ from .base import Process, Transport
 PYTHON = ("python3", "-I", "-S", "-c")
 """An interpreter over there that starts fast and loads nothing of the user's."""
 
+ENDING = "end-remote-command"
+"""Name of the threads that end commands over there."""
 _MARK = "GPU_REMOTE_COMMAND"
 
 # Closing a channel does not end what it runs, so what carries our mark is looked up and ended by hand.
@@ -90,7 +92,7 @@ def end_remote(transport: Transport, mark: str) -> None:
             finally:
                 process.close()
 
-    threading.Thread(target=end, name="end-remote-command", daemon=True).start()
+    threading.Thread(target=end, name=ENDING, daemon=True).start()
 
 
 class PipeStream:

@@ -207,7 +207,7 @@ class _Process:
             ended = ended and not thread.is_alive()
         if not ended:
             raise diagnosis.still_running(self._transport.address, self._program, timeout or 0)
-        if self._failure and self._channel.get_transport().is_active():
+        if self._failure and not isinstance(self._failure, ConnectionError):
             raise self._failure
         if self._failure or self._channel.exit_status < 0:
             raise diagnosis.lost(self._transport.address)
