@@ -99,6 +99,7 @@ def quiet(text: str) -> None:
 def test_a_fresh_home_with_only_python_gets_an_agent_and_the_second_time_is_one_command(sshd: Sshd) -> None:
     need(Path(SYSTEM_PYTHON).exists(), SYSTEM_PYTHON)
     transport = open_transport(sshd.address)
+    transport.open()
     machine, said = Recorded(transport), []
     try:
         try:
