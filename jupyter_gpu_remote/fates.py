@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from .errors import KernelDiedError, KernelError, KernelStartError
 
+RESTARTED = "it was restarted"
+"""The cause of death that the agent gives when somebody asked for it."""
+
 _BILLED = "The machine still runs."
 _LOOK = "Look at the variables in the next `%%remote` cell, or run this one again."
 

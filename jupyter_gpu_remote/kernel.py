@@ -54,6 +54,8 @@ class RemoteKernel:
         self.listener = listener
         self.executions: dict[str, Execution] = {}
         self.facts: dict[str, Any] = {}
+        self.untold: GpuRemoteError | None = None
+        """What happened to it when no cell was there to be told."""
         self._start = start
         self._name = uuid.uuid4().hex
         self._next: int | None = None
@@ -128,6 +130,7 @@ class RemoteKernel:
 
     def over(self, error: GpuRemoteError) -> None:
         """Take that there is no link any more."""
+        self.untold = None if self.executions else error
         for execution in list(self.executions.values()):
             execution.fail(error)
 
@@ -289,6 +292,8 @@ class RemoteKernel:
         self._link.forget_unacknowledged()
         if again:
             self.over(error)
+            if cause == fates.RESTARTED:
+                self.untold = None
         else:
             self._link.close(error)
 

@@ -63,6 +63,19 @@ class Execution:
         if self.reply is not None and self.idle and not self.future.done():
             self.future.set_result(self.reply)
 
+    def warnings(self) -> list[str]:
+        """Return what the user is to know about how it ran."""
+        warnings = []
+        if self.disk_full:
+            warnings.append(
+                "The disk of the machine is full: outputs are kept in its memory. Free some: `!df -h`."
+            )
+        if self.unheard:
+            warnings.append(
+                "The agent on the machine was killed while this cell ran; some output may be missing."
+            )
+        return warnings
+
     def fail(self, error: GpuRemoteError) -> None:
         """End the future with an error."""
         if not self.future.done():

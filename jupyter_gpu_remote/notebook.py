@@ -121,13 +121,21 @@ class Notebook:
 
     def is_ready(self, request: GpuRequest) -> bool:
         """Return whether a cell that asks for this can be sent at once."""
-        return self.kernel is not None and self.kernel.is_open and request in self._fitting
+        kernel = self.kernel
+        return kernel is not None and kernel.is_open and not kernel.untold and request in self._fitting
 
     def prepare(self, request: GpuRequest, report: Report) -> Machine:
         """Find or launch a machine for the request and attach this notebook's kernel on it.
 
         Interrupted or failed, a machine that was launched for it is deleted again.
+
+        Raises:
+            GpuRemoteError: It cannot be done; or the kernel was lost since the last cell, with its variables,
+                which is told once.
         """
+        if self.kernel is not None and (lost := self.kernel.untold):
+            self.kernel.untold = None
+            raise lost
         machine = self.fleet.find(request, self.key)
         if machine is None:
             self.detach()

@@ -96,7 +96,8 @@ class StatusLine:
         """Show an unseen line in this place from now on."""
         if self._place is None:
             self._place = show
-            show(self._text)
+            if self._text:
+                show(self._text)
 
     def _show(self, text: str) -> None:
         self._text = text

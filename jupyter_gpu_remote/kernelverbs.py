@@ -1,0 +1,111 @@
+"""``%remote`` lines typed into a kernel that lies on a machine as a whole."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+from collections.abc import Callable
+from typing import Any
+
+from . import options
+from .config import GpuRemote
+from .frontends import Frontends, Request
+from .messages import Message
+from .model import GpuRequest
+from .notebook import Notebook
+from .status import StatusLine
+from .verbs import SHARED, Desk, Verbs, split
+from .verbs.attach import Replay
+from .verbs.overview import as_table
+
+_PROG = "%remote"
+
+Prepare = Callable[[GpuRequest, GpuRemote], None]
+
+
+def carry_out(
+    line: str, notebook: Notebook, front: Frontends, cell: Request, status: StatusLine, prepare: Prepare
+) -> dict[str, Any]:
+    """Do what a line says.
+
+    Args:
+        line: What follows ``%remote``.
+        notebook: The notebook.
+        front: Where outputs go.
+        cell: The cell that they belong to.
+        status: The line that tells what is going on.
+        prepare: Makes a machine ready for use here.
+
+    Returns:
+        What the reply of the cell says beyond that all is well.
+
+    Raises:
+        GpuRemoteError: It cannot be done.
+    """
+    say = functools.partial(front.say, cell)
+    desk = Desk(
+        prog=_PROG,
+        config=notebook.config,
+        registry=notebook.registry,
+        folder=notebook.folder,
+        notebook=notebook,
+        say=say,
+        report=lambda phase, text: status.phase(phase, text) if phase else status.end(),
+        progress=lambda done, total, what: status.progress(what, done, total),
+        launch=prepare,
+    )
+    reply: dict[str, Any] = {}
+    verbs = Verbs(dict(SHARED.known))
+
+    @verbs.verb("Show the cell that runs over there, or the last one, in this cell.", name="attach")
+    def _attach(desk: Desk) -> None:
+        reply.update(_replay(desk, notebook, _InCell(front, cell), prepare))
+
+    words = split(line)
+    try:
+        act = verbs.parse(words, desk) if words else lambda: say(as_table(desk))
+    except options.HelpRequested as help:
+        say(str(help))
+    else:
+        act()
+    return reply
+
+
+@dataclasses.dataclass
+class _InCell:
+    """Show the messages of another cell in this one."""
+
+    front: Frontends
+    cell: Request
+
+    def message(self, message: Message) -> None:
+        """Pass a message on as one of this cell."""
+        if message.type not in ("status", "execute_input", "execute_reply"):
+            header, _, *rest = message.parts
+            parts = [header, json.dumps(self.cell.header, default=str).encode(), *rest]
+            self.front.pass_on(dataclasses.replace(message, parts=parts, parent=self.cell.header))
+
+    def connection(self, text: str) -> None:
+        """Nothing is said: the notebook's own connection says the same."""
+
+
+def _replay(desk: Desk, notebook: Notebook, listener: _InCell, prepare: Prepare) -> dict[str, Any]:
+    """Show a cell of the notebook's remote kernel from its first output on; return its reply."""
+    name = notebook.registry.binding(notebook.key)
+    if name is None or notebook.registry.get(name).state.final:
+        desk.say("There is nothing to attach to: this notebook has no machine.")
+        return {}
+    prepare(GpuRequest(on=name), notebook.config)
+    assert notebook.live is not None
+    replay = Replay(notebook.kernel_id, notebook.live.connect, notebook.config.reconnect_timeout, listener)
+    if replay.empty:
+        desk.say(f"There is nothing to attach to: the kernel on {name} has run no cell.")
+        return {}
+    try:
+        execution = replay.start()
+        if replay.question is not None:
+            listener.message(replay.question)
+        return execution.future.result()
+    finally:
+        replay.kernel.close()
