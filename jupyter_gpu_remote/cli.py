@@ -86,6 +86,8 @@ class GpuRemoteApp(JupyterApp):  # type: ignore[misc]  # untyped here
             return _tell(e, debug, _USAGE)
         try:
             return int(act() or _OK)
+        except BrokenPipeError:
+            raise
         except Exception as e:
             return _tell(e, debug, _FAILED)
 
@@ -166,10 +168,6 @@ def _confirm(question: str) -> bool:
 
 def _tell(error: Exception, debug: bool, code: int) -> int:
     """Print an error for people, and return the exit code."""
-    if isinstance(error, BrokenPipeError):
-        # whoever read our output has gone; Python would complain again at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return _FAILED
     if debug:
         traceback.print_exception(error)
     elif isinstance(error, GpuRemoteError):
@@ -185,7 +183,13 @@ def main(argv: Sequence[str] | None = None) -> Any:
     try:
         app = GpuRemoteApp()
         app.initialize(argv)
-        return app.start()
+        code = app.start()
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        # whoever read our output has left; without this Python would complain once more at its exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return _FAILED
     except KeyboardInterrupt:
         print("\nInterrupted.", file=sys.stderr)
         return _INTERRUPTED

@@ -18,10 +18,12 @@ from .errors import ConfigurationError
 from .kernel import Message, RemoteKernel
 from .plain import plain_text
 from .tables import table
+from .transport.commands import ENDING
 from .verbs import NAME, SHARED, Desk, Verbs, argument, there
 from .verbs.attach import Replay
 
 SPEC = "gpu-remote"
+_END_LIMIT = 5.0
 
 VERBS = Verbs(dict(SHARED.known))
 verb = VERBS.verb
@@ -71,6 +73,9 @@ def execute(desk: Desk, name: str, command: list[str]) -> int:
             code = process.wait()
         except BaseException:
             process.kill()
+            for thread in threading.enumerate():
+                if thread.name == ENDING:  # it must reach the machine before we are gone
+                    thread.join(_END_LIMIT)
             raise
         errors.join(5)
     sys.stderr.flush()

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from contextlib import closing
 
-from ..errors import ConfigurationError, ConflictError, GpuRemoteError, SyncError, TransportError
+from ..errors import (
+    ConfigurationError,
+    ConflictError,
+    GpuRemoteError,
+    MachineNotFoundError,
+    SyncError,
+    TransportError,
+)
 from ..model import Machine
 from ..notebook import synced_folders
 from ..transport import open_transport
@@ -57,6 +64,8 @@ def what_is_lost(desk: Desk, machine: Machine, anyway: bool) -> list[str]:
             running = sum(kernel["running"] for kernel in there.request("status")["kernels"])
             losses = [f"{running} running {'cell' if running == 1 else 'cells'}"] if running else []
             return [f"{loss} will be ended" for loss in losses] + _fetch(desk, there, anyway)
+    except MachineNotFoundError as e:
+        return [e.message]
     except (TransportError, ConflictError) as e:
         return [f"it does not answer, so what was not fetched before is lost ({e.message})"]
 

@@ -40,7 +40,8 @@ class Visit:
         limit: Seconds until it must have answered.
 
     Raises:
-        ConflictError: It is still being launched, or has ended.
+        ConflictError: It is still being launched, or on its way out.
+        MachineNotFoundError: It does not exist any more.
         TransportError: It cannot be reached.
     """
 
@@ -54,7 +55,11 @@ class Visit:
             )
         self.live = attach_to(machine, config, registry)
         try:
-            self.live.transport.open(limit)
+            try:
+                self.live.transport.open(limit)
+            except TransportError:
+                Fleet(config, registry).check(machine.name)
+                raise
             self.live.open(lambda phase, text: None)
         except BaseException:
             self.close()
