@@ -108,7 +108,7 @@ def _delete_machines() -> None:
     for machine in registry.machines():
         try:
             fleet.delete(machine.name, lambda phase, text: None)
-        except GpuRemoteError as e:  # noqa: PERF203 - one must not keep the others
+        except GpuRemoteError as e:  # one must not keep the others
             print(e, file=sys.stderr)
     registry.close()
 

@@ -95,7 +95,7 @@ def _providers(config: GpuRemote) -> Iterator[Check]:
         for name, answer in asked.items():
             try:
                 yield answer.result(_ASK_LIMIT)
-            except futures.TimeoutError:  # noqa: PERF203 - one must not keep the others
+            except futures.TimeoutError:  # one must not keep the others
                 yield Check(False, f"{name}: no answer within {_ASK_LIMIT:.0f} s", "Check the network.")
     finally:
         pool.shutdown(wait=False, cancel_futures=True)

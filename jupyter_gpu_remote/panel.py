@@ -95,7 +95,7 @@ class Panel(widgets.VBox):  # type: ignore[misc]  # untyped here
         while not self._end.wait(_TICK) and not self.closed:
             try:
                 self._refresh()
-            except GpuRemoteError as e:  # noqa: PERF203 - once a second
+            except GpuRemoteError as e:  # once a second
                 self.problem(e)
 
     def _refresh(self) -> None:

@@ -127,7 +127,7 @@ def _use_wal(db: sqlite3.Connection) -> None:
         try:
             db.execute("PRAGMA journal_mode = WAL")
             return
-        except sqlite3.OperationalError as e:  # noqa: PERF203 - one turn, but for a race at the first use
+        except sqlite3.OperationalError as e:  # one turn, but for a race at the first use
             if "locked" not in str(e) or time.monotonic() > end:
                 raise
             time.sleep(0.01)
