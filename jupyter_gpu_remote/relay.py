@@ -86,7 +86,7 @@ class Relay:
             whole: Whether the local cell is nothing but this one, so that nothing can catch its error and
                 it can be shown where it happened among the outputs.
         """
-        self._counts[execution.msg_id] = self._shell.execution_count
+        self._counts[execution.msg_id] = self._shell.displayhook.prompt_count
         self._remember(execution.msg_id, self._local.get_parent("shell") if self._local else {})
         sink = ToPython(self._shell, self._frontends)
         if sink.is_needed:
