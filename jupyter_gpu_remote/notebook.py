@@ -53,15 +53,19 @@ def remote_folder_of(live: LiveMachine, folder: Path) -> str:
 
 
 def open_sync(
-    live: LiveMachine, agent: Requests, folder: Path, progress: Callable[[int, int, str], None]
+    live: LiveMachine,
+    agent: Requests,
+    folder: Path,
+    progress: Callable[[int, int, str], None],
+    ident: str = "",
 ) -> FolderSync:
-    """Return what keeps `folder` the same here and on a machine."""
+    """Return what keeps `folder` the same here and on a machine; `ident` is what is known of it there."""
     state = _sync_state(live.machine.name) / f"{_owner(folder)}.json"
     state.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     state.with_suffix(".folder").write_bytes(os.fsencode(folder))
     there = remote_folder_of(live, folder)
     remote = AgentFolder(functools.partial(_ask_folder, agent, there))
-    return FolderSync(folder, remote, live.transport, there, state, progress)
+    return FolderSync(folder, remote, live.transport, there, state, progress, ident)
 
 
 def _ask_folder(agent: Requests, path: str, question: str, data: bytes) -> bytes:
@@ -170,9 +174,9 @@ class Notebook:
         report("starting the kernel", "")
         remote_folder = remote_folder_of(self.live, self.folder)
         self.kernel = self.live.kernel(self.kernel_id, remote_folder, self._listener, {})
-        self.kernel.open()
+        known = self.kernel.open()
         if self.config.sync:
-            self.sync = open_sync(self.live, self.kernel, self.folder, self._progress)
+            self.sync = open_sync(self.live, self.kernel, self.folder, self._progress, known["folder"])
 
     def detach(self) -> None:
         """Let go of kernel and machine; both go on."""

@@ -63,7 +63,7 @@ class Folder:
         Raises:
             OSError: The folder itself cannot be listed.
         """
-        found = Manifest(ident=self._ident())
+        found = Manifest(ident=self.ident())
         if self.watch:
             self.watch.reset()
         device = os.stat(self.root).st_dev
@@ -144,7 +144,8 @@ class Folder:
         shutil.rmtree(self._full(INCOMING if self.create else PRIVATE), ignore_errors=True)
         return done
 
-    def _ident(self) -> str:
+    def ident(self) -> str:
+        """Return what tells this folder from another one of its path; empty on the user's end."""
         if not self.create:
             return ""
         os.makedirs(self._full(INCOMING), exist_ok=True)

@@ -99,6 +99,7 @@ def attach(
         "running": list(found.running),
         "known": [m for m in unacknowledged if m in found.seen],
         "executions": list(found.executions),
+        "folder": found.work.ident() if found.work else "",
         "kernel": {**found.facts, "id": found.id},
     }
 

@@ -42,6 +42,7 @@ class FolderSync:
         remote_root: Absolute path of the folder there.
         state_file: Where both sides are remembered as they were when in step; its folder must exist.
         progress: Told bytes done, bytes in all and what is going on.
+        ident: The id of the folder there, if it is known already.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class FolderSync:
         remote_root: str,
         state_file: Path,
         progress: Progress | None = None,
+        ident: str = "",
     ) -> None:
         self._root = local_root.resolve()
         self._watch = watch(str(self._root))
@@ -62,6 +64,7 @@ class FolderSync:
         if rsync_here() and transport.rsync_shell is not None:
             self._mover = Rsync(transport, self._root, remote_root, progress or _silent)
         self._record = Record(state_file)
+        self._ident = ident
         self._lock = threading.Lock()
         self._outer: Outer = ()
         self._here = Manifest()
@@ -84,10 +87,24 @@ class FolderSync:
         if not self._push_due and not self._local.changed():
             return Report()
         with self._lock:
+            if self._ident and self._as_recorded():
+                self._push_due = False
+                return Report()
             self._push_due = True
             report = self._run(outward=True)
             self._push_due = False
         return report
+
+    def _as_recorded(self) -> bool:
+        """Return, once, whether the folder here is as it was when both were in step.
+
+        Then there is nothing to push whatever the other one holds, and a first cell need not ask.
+        """
+        ident, self._ident = self._ident, ""
+        with self._record.held():
+            self._look_here(rules_above(self._root), anew=True)
+            was = {path: here for path, (here, _) in self._record.pairs.items() if here}
+            return self._record.ident == ident and was == self._here.entries
 
     def pull(self) -> Report:
         """Bring here what changed there; costs microseconds when nothing did.
@@ -163,17 +180,7 @@ class FolderSync:
         """Bring what we know of both sides up to date, as far as it is not."""
         outer = rules_above(self._root)
         anew = anew or outer != self._outer
-        self._outer = outer
-        if anew or self._here_unknown or self._local.changed():
-            self._here_unknown = self._push_due = True
-            try:
-                self._here = self._local.scan(outer)
-            except OSError as e:
-                raise SyncError(
-                    f"The folder {self._root} cannot be read: {e.strerror}.",
-                    hint="Put it back; nothing was changed on the machine.",
-                ) from e
-            self._here_unknown = False
+        self._look_here(outer, anew)
         if anew or self._there_unknown:
             self._there_unknown = False
             self._pull_due = self._pull_due or outward
@@ -186,6 +193,19 @@ class FolderSync:
         if not self._here.entries and len(self._record.pairs) > 1:
             # more likely a disk that is not mounted than a wish to delete everything
             self._record.forget()
+
+    def _look_here(self, outer: Outer, anew: bool) -> None:
+        self._outer = outer
+        if anew or self._here_unknown or self._local.changed():
+            self._here_unknown = self._push_due = True
+            try:
+                self._here = self._local.scan(outer)
+            except OSError as e:
+                raise SyncError(
+                    f"The folder {self._root} cannot be read: {e.strerror}.",
+                    hint="Put it back; nothing was changed on the machine.",
+                ) from e
+            self._here_unknown = False
 
     def _plan(self) -> Plan:
         here, there = self._here, self._there

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -43,10 +44,10 @@ class Rig:
         self.remote = Folder(self.there, watch(str(self.there)), create=True)
         self.sync = self.new_sync()
 
-    def new_sync(self) -> FolderSync:
-        self.sync = FolderSync(
-            self.here, AgentFolder(self._ask), self.transport, str(self.there), self.state, self._progress
-        )
+    def new_sync(self, ident: str = "") -> FolderSync:
+        remote = AgentFolder(self._ask)
+        there = str(self.there)
+        self.sync = FolderSync(self.here, remote, self.transport, there, self.state, self._progress, ident)
         return self.sync
 
     def _ask(self, question: str, data: bytes) -> bytes:
@@ -272,6 +273,27 @@ def test_no_conflict_after_a_restart_when_only_one_side_changed(rig: Rig) -> Non
     (rig.here / "a").write_text("mine")
     rig.new_sync().push()
     assert (rig.there / "a").read_text() == "mine" and len(tree(rig.here)) == 1
+
+
+def test_nothing_is_asked_after_a_restart_when_nothing_changed_here(rig: Rig) -> None:
+    (rig.here / "a").write_text("base")
+    rig.both()
+    rig.sync.close()
+    (rig.there / "a").write_text("the machine's")
+    rig.questions.clear()
+    rig.new_sync(rig.remote.ident()).push()
+    assert not rig.questions
+    rig.pull()
+    assert (rig.here / "a").read_text() == "the machine's"
+
+
+def test_a_machine_that_starts_over_is_filled_again_after_a_restart(rig: Rig) -> None:
+    (rig.here / "a").write_text("a")
+    rig.both()
+    rig.sync.close()
+    shutil.rmtree(rig.there)
+    rig.new_sync(rig.remote.ident()).push()
+    assert (rig.there / "a").read_text() == "a"
 
 
 def test_the_same_change_on_both_sides_is_no_conflict(rig: Rig) -> None:
