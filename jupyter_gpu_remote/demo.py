@@ -51,7 +51,7 @@ def run_demo(notebook: Path | None) -> int:
     source = notebook or _own_notebook()
     try:
         content = nbformat.read(source, as_version=4)
-    except (OSError, ValueError) as e:
+    except (OSError, ValueError, LookupError, AttributeError, nbformat.ValidationError) as e:
         raise ConfigurationError(
             f"The notebook {source} cannot be read: {e}.", hint="Name a notebook that Jupyter opens."
         ) from e
