@@ -1,15 +1,35 @@
-"""Requests to the agent that wait for their answers."""
+"""What a link hands on: answers to who asked for them, all else to its peer."""
 
 from __future__ import annotations
 
 import contextlib
 import itertools
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from concurrent.futures import Future, InvalidStateError
-from typing import Any
+from typing import Any, Protocol
 
 from .agent import wire
+from .errors import GpuRemoteError
+
+
+class Peer(Protocol):
+    """Who speaks through a link."""
+
+    def hello(self, unacknowledged: list[str]) -> Mapping[str, Any]:
+        """Return the arguments of the attach request."""
+
+    def welcome(self, answer: Mapping[str, Any]) -> None:
+        """Take the agent's answer to it."""
+
+    def take(self, record: wire.Record) -> None:
+        """Take a record of the journal."""
+
+    def news(self, text: str) -> None:
+        """Take news about the connection; empty when it is back."""
+
+    def over(self, error: GpuRemoteError) -> None:
+        """Take that there is no link any more."""
 
 
 class Answers:

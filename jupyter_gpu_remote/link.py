@@ -6,17 +6,18 @@ sent as a message goes out again after a cut until it is acknowledged; a request
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Any, Protocol
+from typing import Any
 
 from .agent import wire
-from .answers import Answers
+from .answers import Answers, Peer
 from .errors import (
     ConnectionLostError,
     GpuRemoteError,
@@ -36,27 +37,10 @@ RETRIES = (0.0, 0.1, 0.4, 1.0, 2.0, 5.0)
 _SURE = 2
 """The attempt from which on the agent is started if it is gone; before, a new one may just be taking over."""
 _CLOSE_LIMIT = 5.0
+_FITS = 32 << 10
+"""Bytes that a stream takes at once when nothing else is under way."""
 
 _log = logging.getLogger(__name__)
-
-
-class Peer(Protocol):
-    """Who speaks through a link."""
-
-    def hello(self, unacknowledged: list[str]) -> Mapping[str, Any]:
-        """Return the arguments of the attach request."""
-
-    def welcome(self, answer: Mapping[str, Any]) -> None:
-        """Take the agent's answer to it."""
-
-    def take(self, record: wire.Record) -> None:
-        """Take a record of the journal."""
-
-    def news(self, text: str) -> None:
-        """Take news about the connection; empty when it is back."""
-
-    def over(self, error: GpuRemoteError) -> None:
-        """Take that there is no link any more."""
 
 
 class Link:
@@ -76,6 +60,7 @@ class Link:
         self._patience = patience
         self._stream: Stream | None = None
         self._changed = threading.Condition()
+        self._sending = threading.Lock()
         self._out: deque[tuple[int | None, bytes]] = deque()
         self._unacknowledged: dict[str, bytes] = {}
         self._answers = Answers()
@@ -246,11 +231,25 @@ class Link:
                     return
                 stream = self._stream
                 _, record = self._out.popleft()
+                if not self._sending.acquire(timeout=_CLOSE_LIMIT):
+                    # whoever held it was interrupted between two instructions, or is stuck
+                    self._sending = threading.Lock()
+                    self._sending.acquire()
             assert stream is not None
-            try:
-                stream.sendall(record)
-            except OSError:
-                stream.close()  # the reader notices
+            self._send_all(stream, record)
+
+    def _send_all(self, stream: Stream, record: bytes) -> None:
+        """Send with `_sending` held; let go of it."""
+        try:
+            stream.sendall(record)
+        except OSError:
+            stream.close()  # the reader notices
+        except BaseException:
+            stream.close()  # half a record would spoil the rest
+            raise
+        finally:
+            with contextlib.suppress(RuntimeError):  # another lock has taken its place
+                self._sending.release()
 
     def _watch_silence(self) -> None:
         """Cut a connection that is up and says nothing: a frozen machine, or a link that swallows."""
@@ -268,9 +267,15 @@ class Link:
     def send(self, record: bytes, msg_id: str) -> None:
         """Send a message; it arrives once, also through a cut."""
         with self._changed:
+            stream = self._stream
+            # the agent has taken all before, so this cannot block: no need for the writer
+            fits = not (self._out or self._unacknowledged) and len(record) <= _FITS
             self._unacknowledged[msg_id] = record
-            self._out.append((None, record))
-            self._changed.notify_all()
+            if not (stream and fits and self._sending.acquire(blocking=False)):
+                self._out.append((None, record))
+                self._changed.notify_all()
+                return
+        self._send_all(stream, record)
 
     def acknowledged(self, msg_id: str) -> None:
         """Take that the agent has a message."""
