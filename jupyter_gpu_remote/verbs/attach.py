@@ -129,7 +129,8 @@ def attach(cells: RemoteCells) -> str:
     name = notebook.registry.binding(notebook.key)
     if name is None or notebook.registry.get(name).state.final:
         return "There is nothing to attach to: this notebook has no machine."
-    cells.prepare(GpuRequest(on=name), notebook.config)
+    if notebook.kernel is None or not notebook.kernel.is_open:
+        cells.prepare(GpuRequest(on=name), notebook.config)
     assert notebook.live is not None
     replay = Replay(notebook.kernel_id, notebook.live.connect, notebook.config.reconnect_timeout, cells.relay)
     if replay.empty:
