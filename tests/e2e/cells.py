@@ -185,14 +185,20 @@ RESULTS = [
     ),
     Cell(
         "a repr that fails",
-        "class Broken:\n    def __repr__(self): raise RuntimeError('no repr')\nBroken()",
+        """
+        class Broken:
+            def __repr__(self):
+                raise RuntimeError('no repr')
+        Broken()
+        """,
         ("RuntimeError", "failed"),
     ),
     Cell(
         "an html repr that fails",
         """
         class Half:
-            def _repr_html_(self): raise ValueError('no html')
+            def _repr_html_(self):
+                raise ValueError('no html')
             def __repr__(self): return 'half'
         Half()
         """,
@@ -598,7 +604,8 @@ ERRORS = [
         "exception whose text fails",
         """
         class Unprintable(Exception):
-            def __str__(self): raise TypeError('no text')
+            def __str__(self):
+                raise TypeError('no text')
         raise Unprintable
         """,
         ("TypeError", "TypeError", "failed"),

@@ -43,6 +43,7 @@ MOVING = [
     # timings: a progress bar's redraws and rate, %time, %timeit
     (re.compile(r"(?:^|(?<=[\r\n]))[^\r\n]*\r(?=[^\r\n]*\d+%\|)"), ""),
     (re.compile(r"\[[\d:]+(?:<|&lt;)[\d:]+,[\s\d.?]+(?:it/s|s/it)\]"), "[RATE]"),
+    (re.compile(r"\|[^|\r\n]*\|(?= \d+/\d+ \[RATE\])"), "|BAR|"),  # as wide as the rate leaves room for
     (re.compile(r"(CPU times: )[^\n]*"), r"\1TIME"),
     (re.compile(r"(Wall time: )[^\n]*"), r"\1TIME"),
     (re.compile(rf"(?<![\d.]){NUMBER} {UNIT} ± {NUMBER} {UNIT}"), "TIME"),

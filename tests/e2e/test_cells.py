@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from tests.notebooks import delete_all_machines
 
 from .cells import CELLS, Cell
-from .outputs import Output, run, same
+from .outputs import Output, kinds, run, same
 
 FIRST = "%load_ext jupyter_gpu_remote"
 WARM = "import os; open('where', 'w').write(os.getcwd())"
@@ -38,3 +39,13 @@ def test_a_cell_gives_the_same_outputs_over_there(
     local, remote, here, there = outputs
     found = same(local[cell.name], remote[cell.name], local_folders=here, remote_folders=there)
     assert not found
+
+
+@pytest.mark.skipif(
+    sys.version_info < (3, 11), reason="the IPython of Python 3.10 warns more and renders less"
+)
+@pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.name)
+def test_a_cell_does_what_it_is_in_the_corpus_for(
+    cell: Cell, outputs: tuple[dict[str, list[Output]], dict[str, list[Output]], list[str], list[str]]
+) -> None:
+    assert kinds(outputs[0][cell.name]) == cell.expect

@@ -53,7 +53,7 @@ def test_a_difference_is_seen(here: list[dict[str, Any]], there: list[dict[str, 
         ([stream("/tmp/ipykernel_1/23.py:1: W")], [stream("/var/tmp/ipykernel_45/6.py:1: W")]),
         (
             [stream("\r  0%| | 0/2\r100%|#| 2/2 [00:00<00:00, 12.5it/s]\n")],
-            [stream("\r100%|#| 2/2 [00:01<00:00,  1.53s/it]\n")],
+            [stream("\r100%|##| 2/2 [00:01<00:00,  1.53s/it]\n")],
         ),
         ([stream("9 ns ± 1.5 ns per loop")], [stream("1.1 µs ± 0 ns per loop")]),
         (
