@@ -128,12 +128,16 @@ class Transport(ABC):
         """
 
     @abstractmethod
-    def connect_unix(self, path: str) -> Stream:
-        """Return a stream to the unix socket `path` over there, after one round trip.
+    def connect_unix(self, path: str, *, sure: bool = True) -> Stream:
+        """Return a stream to the unix socket `path` over there.
+
+        Args:
+            path: Absolute path.
+            sure: Wait until it is known that somebody listens; otherwise, where nobody does, the stream may
+                end before its first byte, and a caller that speaks first saves a round trip.
 
         Raises:
-            TransportError: Nobody listens there.
-            TransportTimeoutError, ConnectionLostError: The connection froze or broke.
+            TransportError: Nobody listens there, or the connection broke.
         """
 
     @abstractmethod

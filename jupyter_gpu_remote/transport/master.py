@@ -177,10 +177,10 @@ class Master:
         if done.returncode:
             raise diagnosis.lost(self.address)
 
-    def connect(self, remote: str, timeout: float) -> socket.socket | None:
+    def connect(self, remote: str, timeout: float, sure: bool) -> socket.socket | None:
         """Return a connection to the unix socket `remote` over there; None when it was refused.
 
-        One round trip, and no process after the first time. A forward says nothing when the far end is
+        No process after the first time; one round trip when it must be `sure`. A forward says nothing when the far end is
         reached and hangs up when it is not. The machine answers in order, so once the refusal of a probe
         sent right behind is here, the refusal of this one would be too.
 
@@ -199,6 +199,8 @@ class Master:
                     stream = _connect(local)
         if stream is None:
             raise diagnosis.lost(self.address)
+        if not sure:
+            return stream
         try:
             self.probe(timeout)
         except BaseException:

@@ -40,7 +40,7 @@ class OpenSshTransport(BulkTransport):
         self._master = Master(address, lane)
         self._lock = threading.Lock()
         self._opened = False
-        self._suspect = False
+        self._suspect = False  # also of a connection that was left: another look is due
         self._piped = False
 
     def open(self, timeout: float = 30) -> None:
@@ -68,7 +68,7 @@ class OpenSshTransport(BulkTransport):
         return False
 
     def alive(self) -> bool:
-        return self._opened and self._master.listening()
+        return not self._suspect and self._master.listening()
 
     def run(self, argv: Sequence[str], *, input: bytes = b"", timeout: float = 60) -> Completed:
         mark = new_mark()
@@ -122,15 +122,15 @@ class OpenSshTransport(BulkTransport):
             raise diagnosis.lost(self.address)
         return code
 
-    def connect_unix(self, path: str) -> Stream:
+    def connect_unix(self, path: str, *, sure: bool = True) -> Stream:
         if not self._piped:
             try:
-                stream = self._master.connect(path, _STREAM)
+                stream = self._master.connect(path, _STREAM, sure)
             except TransportTimeoutError:
                 self._suspect = True
                 raise
             if stream:
-                return _Socket(self._master, stream)
+                return _Socket(self, stream)
         # Nobody listens, or forwarding is not allowed: a refusal does not say which.
         piped = PipeStream(self, path)
         self._piped = True
@@ -145,7 +145,7 @@ class OpenSshTransport(BulkTransport):
 
     def close(self) -> None:
         self._close_lanes()
-        self._opened = False
+        self._opened, self._suspect = False, True
 
     def disconnect(self) -> None:
         self.close()
@@ -197,22 +197,26 @@ class _Process:
 
 
 class _Socket:
-    """A forwarded unix socket."""
+    """A forwarded unix socket; one that never says anything casts doubt on the connection."""
 
-    def __init__(self, master: Master, sock: socket.socket) -> None:
-        self._master = master
+    def __init__(self, transport: OpenSshTransport, sock: socket.socket) -> None:
+        self._transport = transport
         self._socket = sock
+        self._heard = False
 
     def recv(self, size: int, /) -> bytes:
         data = self._socket.recv(size)
-        if not data and not self._master.listening():
-            raise ConnectionResetError(f"the SSH connection to {self._master.address.host} is gone")
+        if data:
+            self._heard = True
+        elif not self._transport._master.listening():
+            raise ConnectionResetError(f"the SSH connection to {self._transport.address.host} is gone")
         return data
 
     def sendall(self, data: bytes | memoryview, /) -> None:
         self._socket.sendall(data)
 
     def close(self) -> None:
+        self._transport._suspect |= not self._heard
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()

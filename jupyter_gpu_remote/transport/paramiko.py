@@ -7,7 +7,7 @@ import io
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, BinaryIO, cast
+from typing import BinaryIO, cast
 
 import paramiko
 
@@ -17,15 +17,16 @@ from . import diagnosis
 from .base import Completed, Process, Stream, Transport
 from .bulk import BulkTransport
 from .commands import PipeStream, command_line, end_remote, new_mark
+from .paramiko_io import STEP, Reader, Writer, close, receive, send
 from .paramiko_login import Connection, ParamikoLogin
 
 _ANSWER = 5.0
 _CHANNEL = 30.0
 # Nobody can listen there: the refusal takes exactly one round trip and starts nothing.
 _NOWHERE = "/dev/null/probe"
+# Commands that have ended count among those a machine allows for a moment more.
+_PAUSES = (0.02, 0.1, 0.4)
 _PIECE = 1 << 18
-# paramiko copies what is left to send at each step, so it is given no more than a step
-_STEP = 1 << 15
 
 
 class ParamikoTransport(BulkTransport):
@@ -84,14 +85,21 @@ class ParamikoTransport(BulkTransport):
     def _start(self, argv: Sequence[str], timeout: float) -> _Process:
         mark = new_mark()
         line = command_line(argv, mark)
+        for pause in (*_PAUSES, 0.0):
+            started = self._session(line, timeout)
+            if started:
+                return _Process(self, started, argv[0], mark)
+            time.sleep(pause)
+        raise TransportError(
+            f"{diagnosis.place(self.address)} allows no more commands at once.",
+            hint="Raise MaxSessions in its sshd_config.",
+        )
+
+    def _session(self, line: str, timeout: float) -> paramiko.Channel | None:
         try:
-            channel = self._channel(lambda c: c.start_command(line, timeout), timeout)
-        except paramiko.ChannelException as e:
-            raise TransportError(
-                f"{diagnosis.place(self.address)} allows no more commands at once: {e.text}",
-                hint="Raise MaxSessions in its sshd_config.",
-            ) from e
-        return _Process(self, channel, argv[0], mark)
+            return self._channel(lambda c: c.start_command(line, timeout), timeout)
+        except paramiko.ChannelException:
+            return None
 
     def run(self, argv: Sequence[str], *, input: bytes = b"", timeout: float = 60) -> Completed:
         deadline = time.monotonic() + timeout
@@ -102,6 +110,7 @@ class ParamikoTransport(BulkTransport):
             process.drain(process.stdout, out)
             process.drain(process.stderr, err)
             code = process.wait(deadline - time.monotonic())
+            process.close()
         except BaseException:
             self._suspect = True
             process.kill()
@@ -118,7 +127,7 @@ class ParamikoTransport(BulkTransport):
             process.drain(process.stdout, stdout)
         return process
 
-    def connect_unix(self, path: str) -> Stream:
+    def connect_unix(self, path: str, *, sure: bool = True) -> Stream:
         try:
             channel = self._channel(lambda c: c.open_unix(path, _CHANNEL), _CHANNEL)
         except paramiko.ChannelException:
@@ -158,9 +167,9 @@ class _Process:
     def __init__(
         self, transport: ParamikoTransport, channel: paramiko.Channel, program: str, mark: str
     ) -> None:
-        self.stdin = cast(BinaryIO, io.BufferedWriter(_Writer(channel), _STEP))
-        self.stdout = cast(BinaryIO, io.BufferedReader(_Reader(channel.recv), _PIECE))
-        self.stderr = cast(BinaryIO, io.BufferedReader(_Reader(channel.recv_stderr), _PIECE))
+        self.stdin = cast(BinaryIO, io.BufferedWriter(Writer(channel), STEP))
+        self.stdout = cast(BinaryIO, io.BufferedReader(Reader(channel.recv), _PIECE))
+        self.stderr = cast(BinaryIO, io.BufferedReader(Reader(channel.recv_stderr), _PIECE))
         self._transport = transport
         self._channel = channel
         self._program = program
@@ -190,7 +199,7 @@ class _Process:
                     target.write(data)
             except OSError as e:
                 self._failure = e
-                _close(self._channel)
+                close(self._channel)
 
         self._copy(copy)
 
@@ -214,7 +223,7 @@ class _Process:
         return int(self._channel.exit_status)
 
     def close(self) -> None:
-        _close(self._channel)
+        close(self._channel)
 
     def kill(self) -> None:
         if not self._channel.exit_status_ready():
@@ -229,70 +238,13 @@ class _ChannelStream:
         self._channel = channel
 
     def recv(self, size: int, /) -> bytes:
-        data = _receive(self._channel.recv, size)
+        data = receive(self._channel.recv, size)
         if not data and not self._channel.get_transport().is_active():
             raise ConnectionResetError("the SSH connection is gone")
         return data
 
     def sendall(self, data: bytes | memoryview, /) -> None:
-        _send(self._channel, data)
+        send(self._channel, data)
 
     def close(self) -> None:
-        _close(self._channel)
-
-
-class _Reader(io.RawIOBase):
-    def __init__(self, recv: Callable[[int], bytes]) -> None:
-        self._recv = recv
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any, /) -> int:
-        data = _receive(self._recv, len(buffer))
-        buffer[: len(data)] = data
-        return len(data)
-
-
-class _Writer(io.RawIOBase):
-    def __init__(self, channel: paramiko.Channel) -> None:
-        self._channel = channel
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: Any, /) -> int:
-        return _send(self._channel, data)
-
-    def close(self) -> None:
-        if not self.closed:
-            super().close()
-            try:
-                self._channel.shutdown_write()
-            except (EOFError, paramiko.SSHException) as e:
-                raise ConnectionResetError("the SSH connection is gone") from e
-
-
-def _close(channel: paramiko.Channel) -> None:
-    # the other side is told, which fails when the connection is gone; then there is nothing to close
-    with contextlib.suppress(EOFError, OSError, paramiko.SSHException):
-        channel.close()
-
-
-def _receive(recv: Callable[[int], bytes], size: int) -> bytes:
-    # receiving makes paramiko send, which fails in its own ways when the connection is cut
-    try:
-        return recv(size)
-    except (EOFError, paramiko.SSHException) as e:
-        raise ConnectionResetError("the SSH connection is gone") from e
-
-
-def _send(channel: paramiko.Channel, data: Any) -> int:
-    view = memoryview(data).cast("B")
-    sent = 0
-    try:
-        while sent < len(view):
-            sent += channel.send(bytes(view[sent : sent + _STEP]))
-    except (EOFError, paramiko.SSHException) as e:
-        raise ConnectionResetError("the SSH connection is gone") from e
-    return sent
+        close(self._channel)
