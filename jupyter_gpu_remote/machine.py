@@ -70,6 +70,8 @@ class LiveMachine:
             self._to(MachineState.READY, ready_at=time.time())
 
     def _reach(self) -> None:
+        if self.transport.alive():
+            return  # if it only seems so, the first stream will tell
         try:
             self.transport.open()
         except TransportError:
@@ -126,7 +128,7 @@ class LiveMachine:
                     self.transport.open()
                 if sure or not self.machine.agent_socket:
                     self._ensure_agent(lambda phase, text: None)
-            return self.transport.connect_unix(self.machine.agent_socket)
+            return self.transport.connect_unix(self.machine.agent_socket, sure=sure)
         except TransportError:
             self._check()
             raise
