@@ -180,9 +180,9 @@ class Master:
     def connect(self, remote: str, timeout: float, sure: bool) -> socket.socket | None:
         """Return a connection to the unix socket `remote` over there; None when it was refused.
 
-        No process after the first time; one round trip when it must be `sure`. A forward says nothing when the far end is
-        reached and hangs up when it is not. The machine answers in order, so once the refusal of a probe
-        sent right behind is here, the refusal of this one would be too.
+        No process after the first time; one round trip when it must be `sure`. A forward says nothing when
+        the far end is reached and hangs up when it is not. The machine answers in order, so once the refusal
+        of a probe sent right behind is here, the refusal of this one would be too.
 
         Raises:
             ConnectionLostError, TransportTimeoutError: The connection broke or froze.
