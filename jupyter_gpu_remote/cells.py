@@ -86,6 +86,7 @@ class RemoteCells:
         self.notebook = Notebook(self.config, notebook_key(file), Path.cwd(), self.relay, self.progress)
         self._status = StatusLine(for_shell(shell))
         self._presses: list[float] = []
+        self._keeps_folder = True
         self._on_press: Callable[[], Any] = _raise_interrupt
         self._parsed: dict[str, tuple[GpuRequest, GpuRemote]] = {}
 
@@ -139,6 +140,7 @@ class RemoteCells:
         notebook = self.notebook
         if not notebook.is_ready(request):
             self.prepare(request, config)
+        self._keeps_folder = config.sync
         if notebook.sync is not None and config.sync:
             self._transfer(notebook.sync.push)
         assert notebook.kernel is not None
@@ -153,10 +155,14 @@ class RemoteCells:
         self.notebook.config = config
         before = self.notebook.kernel
         machine = self.notebook.prepare(request, self._status.phase)
-        if self.notebook.kernel is not before and self.notebook.kernel is not None:
-            self.relay.serve(self.notebook.kernel)
+        if self.notebook.kernel is before or self.notebook.kernel is None:
+            self._status.end()
+            return
+        self.relay.serve(self.notebook.kernel)
         self._status.end(f"{machine.offer.title} · {machine.name} · ready in {self._status.seconds:.1f} s")
         self._status = StatusLine(for_shell(self.shell))
+        if self.notebook.unsynced and config.sync:
+            _warn(self.notebook.unsynced)
 
     def _finish(self, execution: Execution) -> None:
         shown = self.relay.end(execution)
@@ -165,7 +171,7 @@ class RemoteCells:
             self._carry_out(payload)
         for warning in execution.warnings():
             _warn(warning)
-        if execution.files_changed and self.notebook.sync is not None:
+        if execution.files_changed and self._keeps_folder and self.notebook.sync is not None:
             self.notebook.sync.remote_changed()
             self._transfer(self.notebook.sync.pull)
         if reply["status"] != "ok":

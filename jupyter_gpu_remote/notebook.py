@@ -11,12 +11,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
-from .config import GpuRemote, state_dir
+from .config import GpuRemote
 from .fleet import Fleet
 from .kernel import Listener, RemoteKernel
 from .machine import LiveMachine
 from .model import GpuRequest, Machine
 from .registry import Registry
+from .removal import sync_folder
 from .sync import FolderSync
 from .sync.remote import AgentFolder
 
@@ -60,7 +61,7 @@ def open_sync(
     ident: str = "",
 ) -> FolderSync:
     """Return what keeps `folder` the same here and on a machine; `ident` is what is known of it there."""
-    state = _sync_state(live.machine.name) / f"{_owner(folder)}.json"
+    state = sync_folder(live.machine.name) / f"{_owner(folder)}.json"
     state.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     state.with_suffix(".folder").write_bytes(os.fsencode(folder))
     there = remote_folder_of(live, folder)
@@ -76,15 +77,11 @@ def _ask_folder(agent: Requests, path: str, question: str, data: bytes) -> bytes
 
 def synced_folders(machine: str) -> list[Path]:
     """Return the folders of this computer that were ever synced with the machine of that name."""
-    return [Path(os.fsdecode(file.read_bytes())) for file in sorted(_sync_state(machine).glob("*.folder"))]
+    return [Path(os.fsdecode(file.read_bytes())) for file in sorted(sync_folder(machine).glob("*.folder"))]
 
 
 def _owner(folder: Path) -> str:
     return short_hash(platform.node(), str(folder))
-
-
-def _sync_state(machine: str) -> Path:
-    return state_dir() / "sync" / machine
 
 
 class Notebook:
@@ -122,6 +119,16 @@ class Notebook:
     def kernel_id(self) -> str:
         """The name of this notebook's kernel on any machine."""
         return short_hash(platform.node(), self.key)
+
+    @property
+    def unsynced(self) -> str:
+        """Why the folder is not kept the same on both sides; empty when it is."""
+        if self.folder not in (home := Path.home().resolve(), *home.parents):
+            return ""
+        return (
+            f"{self.folder} is not copied to the machine: it holds your whole home folder. "
+            "Move the notebook into a folder of its own."
+        )
 
     def is_ready(self, request: GpuRequest) -> bool:
         """Return whether a cell that asks for this can be sent at once."""
@@ -175,8 +182,9 @@ class Notebook:
         remote_folder = remote_folder_of(self.live, self.folder)
         self.kernel = self.live.kernel(self.kernel_id, remote_folder, self._listener, {})
         known = self.kernel.open()
-        if self.config.sync:
-            self.sync = open_sync(self.live, self.kernel, self.folder, self._progress, known["folder"])
+        if self.unsynced:
+            return
+        self.sync = open_sync(self.live, self.kernel, self.folder, self._progress, known["folder"])
 
     def detach(self) -> None:
         """Let go of kernel and machine; both go on."""

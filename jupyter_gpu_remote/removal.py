@@ -71,7 +71,7 @@ def find_id(provider: Provider, name: str) -> str:
 
 
 def end(registry: Registry, name: str, state: MachineState, note: str, *, rented: bool = True) -> None:
-    """Write down that nothing of a machine exists any more, and remove its keys."""
+    """Write down that nothing of a machine exists any more, and remove its keys and sync records."""
     machine = registry.get(name)
     try:
         # what never was cost nothing
@@ -80,6 +80,12 @@ def end(registry: Registry, name: str, state: MachineState, note: str, *, rented
         if not registry.get(name).state.final:
             raise
     shutil.rmtree(key_folder(name), ignore_errors=True)
+    shutil.rmtree(sync_folder(name), ignore_errors=True)
+
+
+def sync_folder(name: str) -> Path:
+    """Return where the syncs with a machine keep what they know, while it exists."""
+    return state_dir() / "sync" / name
 
 
 def key_folder(name: str) -> Path:

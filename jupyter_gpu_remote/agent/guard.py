@@ -55,5 +55,5 @@ class Guard:
         try:
             policy = json.loads(self._policy_file.read_text())
             return float(policy["idle"]), list(policy["poweroff"])
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError, KeyError, TypeError):
             return 0.0, []

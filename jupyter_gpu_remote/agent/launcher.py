@@ -16,6 +16,7 @@ faulthandler.enable(os.dup(2))  # what follows takes over descriptor 2
 del sys.path[0]  # this file's folder: its modules are not the user's
 
 from ipykernel.kernelapp import IPKernelApp  # noqa: E402
+from tornado.ioloop import IOLoop  # noqa: E402
 
 
 class KernelApp(IPKernelApp):  # type: ignore[misc]
@@ -25,6 +26,12 @@ class KernelApp(IPKernelApp):  # type: ignore[misc]
         """Bind IOPub; ZMQ's default drops what more than 1000 messages have piled up before."""
         context.sndhwm = 0
         super().init_iopub(context)
+
+    def start(self) -> None:
+        """Run, and let every signal wake the loop: an awaiting cell hears of SIGINT only when it turns."""
+        loop: Any = IOLoop.current()
+        loop.asyncio_loop.add_signal_handler(signal.SIGWINCH, lambda: None)  # one is needed, any will do
+        super().start()
 
     def log_connection_info(self) -> None:
         """Say nothing: the log is for what goes wrong."""

@@ -39,6 +39,11 @@ def start_time(pid: int) -> int | None:
     return None if fields[0] == b"Z" else int(fields[19])
 
 
+def _path_of(python: str) -> str:
+    """Return a PATH on which ``pip`` and the like are those of the kernel's own environment."""
+    return os.pathsep.join(filter(None, (str(Path(python).parent), os.environ.get("PATH", ""))))
+
+
 def _oom_kills() -> int:
     """Return how many processes the kernel of this machine has killed for memory."""
     with contextlib.suppress(OSError, StopIteration):
@@ -85,7 +90,7 @@ class Process:
             self._child = subprocess.Popen(
                 [python, "-Xfrozen_modules=off", str(launcher), "-f", str(file)],
                 cwd=cwd,
-                env={**os.environ, **env},
+                env={**os.environ, "PATH": _path_of(python), **env},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -31,6 +31,7 @@ def status(agent: Agent, client: Client) -> dict[str, Any]:
     return {
         "version": agent.version,
         "pid": os.getpid(),
+        "log": str(agent.root / "agent.log"),
         "idle_left": agent.idle_left(),
         "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
         "kernels": [

@@ -42,6 +42,11 @@ def environment(options):
     return os.path.join(place("env", options["environment"]), "bin", "python")
 
 
+def state():
+    """Return the folder of the agent of this host: a home may be shared by many."""
+    return place("host", platform.node() or "unnamed")
+
+
 def start(options):
     """Start the agent if all it needs is there; tell what is missing otherwise."""
     python = options["python"] or environment(options)
@@ -54,16 +59,18 @@ def start(options):
         "system": platform.system(),
         "architecture": platform.machine(),
         "libc": platform.libc_ver()[0],
+        "state": state(),
         "missing": missing,
     }
     if missing:
         return result
-    policy = os.path.join(ROOT, "policy.json")
+    os.makedirs(state(), mode=0o700, exist_ok=True)
+    policy = os.path.join(state(), "policy.json")
     with open("%s.%d" % (policy, os.getpid()), "w") as file:
         json.dump(options["policy"], file)
     os.replace(file.name, policy)
     run = subprocess.run(
-        [python, "-m", "jupyter_gpu_remote.agent", ROOT, options["version"]],
+        [python, "-m", "jupyter_gpu_remote.agent", state(), options["version"]],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -72,7 +72,7 @@ def logs(desk: Desk, name: str = "") -> None:
         return
     try:
         with visit(desk, machine) as there:
-            log = f"{there.live.machine.home}/.gpu-remote/agent.log"
+            log = there.request("status")["log"]
             tail = there.live.transport.run(["tail", "-n", str(_LOG_LINES), log]).stdout
     except GpuRemoteError as e:
         desk.say(f"The agent's log cannot be read: {e}")

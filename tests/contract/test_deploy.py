@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -48,12 +49,13 @@ class Here:
     def __init__(self, home: Path, **env: str) -> None:
         self.env = {"HOME": str(home), "PATH": "/usr/bin:/bin", **env}
         self.steps: list[str] = []
+        self.shell = ["/bin/sh", "-c"]
 
     def run(self, argv: Sequence[str], *, input: bytes = b"", timeout: float = 60) -> Completed:
         self.steps.append(json.loads(argv[-1])["step"])
         line = shlex.join(argv)
         done = subprocess.run(
-            ["/bin/sh", "-c", line],
+            [*self.shell, line],
             input=input,
             capture_output=True,
             env=self.env,
@@ -65,7 +67,7 @@ class Here:
 
 def end(home: Path) -> None:
     """End the agent of a home, if there is one."""
-    facts = home / ".gpu-remote" / "agent.json"
+    facts = home / ".gpu-remote" / "host" / platform.node() / "agent.json"
     if facts.exists():
         try:
             with Dialog(json.loads(facts.read_text())["socket"], 10) as dialog:
@@ -191,7 +193,7 @@ def test_two_clients_at_once_end_with_one_agent(home: Path) -> None:
         client.join(90)
     assert len(agents) == 3
     assert len(set(agents)) == 1
-    marks = [str(home / ".gpu-remote"), "jupyter_gpu_remote.agent"]
+    marks = [str(home / ".gpu-remote" / "host" / platform.node()), "jupyter_gpu_remote.agent"]
     running = [p for p in psutil.process_iter(["cmdline"]) if set(marks) <= set(p.info["cmdline"] or [])]
     assert len(running) == 1
 
@@ -262,7 +264,7 @@ def test_a_uv_that_does_not_run_is_replaced(home: Path, monkeypatch: pytest.Monk
 
 
 def test_an_agent_that_does_not_start_is_told_with_its_reason(home: Path) -> None:
-    (home / ".gpu-remote" / "agent.json.new").mkdir(parents=True)
+    (home / ".gpu-remote" / "host" / platform.node() / "agent.json.new").mkdir(parents=True)
     with pytest.raises(
         EnvironmentBuildError, match="failed at 'start': the agent did not start: IsADirectory"
     ):
@@ -299,3 +301,17 @@ def test_the_own_uv_is_taken_when_it_fits() -> None:
     data = deploy._uv(platform.machine(), platform.libc_ver()[0])
     with gzip.GzipFile(fileobj=io.BytesIO(data)) as program:
         assert program.read(4) == b"\x7fELF"
+
+
+def test_hosts_that_share_a_home_have_an_agent_each(home: Path) -> None:
+    need(os.geteuid() == 0 and shutil.which("unshare"), "a second host name needs root and unshare")
+    second = Here(home)
+    second.shell = ["unshare", "--uts", "/bin/sh", "-c", 'hostname second && eval "$0"']
+    mine = ensure_agent(Here(home), sys.executable, quiet)  # type: ignore[arg-type]
+    theirs = ensure_agent(second, sys.executable, quiet)  # type: ignore[arg-type]
+    try:
+        assert mine.socket != theirs.socket
+        assert ensure_agent(Here(home), sys.executable, quiet) == mine  # type: ignore[arg-type]
+    finally:
+        with Dialog(theirs.socket, 10) as dialog:
+            dialog.ask("quit")
