@@ -71,7 +71,7 @@ def test_a_display_is_updated_from_a_later_cell(book: Notebook) -> None:
 
 def test_output_is_cleared_where_the_cell_clears_it(book: Notebook) -> None:
     ran = book.remote(
-        "from IPython.display import clear_output\nprint(1)\nclear_output(wait=True)\nprint(2)\nclear_output()"
+        "from IPython.display import clear_output as clear\nprint(1)\nclear(wait=True)\nprint(2)\nclear()"
     )
     assert shown(ran) == [
         ("stdout", "1\n"),
@@ -108,7 +108,8 @@ def test_an_error_in_a_nested_cell_is_shown_once(book: Notebook) -> None:
 
 def test_an_error_that_is_caught_here_is_not_shown(book: Notebook) -> None:
     ran = book.run(
-        "try: get_ipython().run_cell_magic('remote', '', '1/0')\nexcept Exception as e: print(type(e).__name__)"
+        "try: get_ipython().run_cell_magic('remote', '', '1/0')\n"
+        "except Exception as e: print(type(e).__name__)"
     )
     assert shown(ran) == [("stdout", "ZeroDivisionError\n")]
 
