@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent import futures
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,12 @@ from .config import GpuRemote, load_settings
 from .errors import ConnectionLostError, GpuRemoteError, KernelError
 from .kernel import Execution, RemoteKernel
 from .magic import on_interrupt
-from .model import GpuRequest
+from .model import GpuRequest, MachineState
 from .notebook import Notebook, notebook_key
+from .registry import Registry
 from .relay import Relay
 from .status import StatusLine, for_shell
+from .transport import open_transport
 
 _GIVE_UP_PRESSES = 3
 _GIVE_UP_WITHIN = 5.0
@@ -68,6 +70,25 @@ def show_once(shell: Any) -> None:
     shell._showtraceback = show
 
 
+def key_of(shell: Any) -> str:
+    """Return what tells the notebook of a shell from others."""
+    kernel = getattr(shell, "kernel", None)
+    file = kernel.config.get("IPKernelApp", {}).get("connection_file", "") if kernel else ""
+    return notebook_key(file)
+
+
+def warm_up(shell: Any) -> None:
+    """Connect to the machine that the notebook used last, if it is still there."""
+    with suppress(GpuRemoteError, OSError):
+        registry = Registry()
+        name = registry.binding(key_of(shell))
+        machine = registry.get(name) if name else None
+        if machine and machine.address and machine.state is MachineState.READY:
+            transport = open_transport(machine.address, load_settings(shell.config).transport)
+            transport.open()
+            transport.close()
+
+
 class RemoteCells:
     """What runs ``%%remote`` cells for one IPython shell.
 
@@ -82,8 +103,7 @@ class RemoteCells:
         kernel = getattr(shell, "kernel", None)
         if kernel is not None:
             show_once(shell)
-        file = kernel.config.get("IPKernelApp", {}).get("connection_file", "") if kernel else ""
-        self.notebook = Notebook(self.config, notebook_key(file), Path.cwd(), self.relay, self.progress)
+        self.notebook = Notebook(self.config, key_of(shell), Path.cwd(), self.relay, self.progress)
         self._status = StatusLine(for_shell(shell))
         self._presses: list[float] = []
         self._keeps_folder = True

@@ -29,6 +29,14 @@ def load(shell: Any) -> None:
     shell.register_magic_function(_cell_magic, "cell", "remote")
     if _rewrite not in shell.input_transformers_cleanup:
         shell.input_transformers_cleanup.append(_rewrite)
+    threading.Thread(target=_warm_up, args=(shell,), name="remote warm-up", daemon=True).start()
+
+
+def _warm_up(shell: Any) -> None:
+    """Do in the background what the first remote cell would wait for."""
+    from .cells import warm_up
+
+    warm_up(shell)
 
 
 def unload(shell: Any) -> None:
