@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from .config import GpuRemote
-from .deploy import ensure_agent
 from .errors import HostKeyError, SshAuthError, TransportError
 from .kernel import Listener, RemoteKernel
 from .model import Machine, MachineState
@@ -84,6 +83,7 @@ class LiveMachine:
         # a machine that somebody else keeps is up or it isn't; one that we made is still booting
         patience = self._config.launch_timeout if address.key_file else 0
         began = time.monotonic()
+        report("connecting", f"to {address.host} by SSH")
         while True:
             try:
                 return self.transport.open()
@@ -97,6 +97,8 @@ class LiveMachine:
                 time.sleep(1)
 
     def _ensure_agent(self, report: Report) -> None:
+        from .deploy import ensure_agent  # not needed where the agent runs already
+
         agent = ensure_agent(
             self.transport,
             self.machine.python,
