@@ -256,10 +256,14 @@ class Link:
         while not self._over.wait(PING / 2):
             stream = self._stream
             silence = time.monotonic() - self._heard_at
-            if stream and silence > 3 * PING:
+            if stream is None:  # an attempt to reconnect can take long before it fails
+                self._peer.news(f"connection lost, reconnecting for {silence:.0f} s")
+                if self._stream:
+                    self._peer.news("")  # it is back since
+            elif silence > 3 * PING:
                 self._peer.news(f"no answer from the machine for {silence:.0f} s")
                 stream.close()
-            elif stream and silence > PING:
+            elif silence > PING:
                 self.ask("ping")
 
     # -- out ----------------------------------------------------------------------------------------

@@ -90,6 +90,7 @@ class Notebook:
         request: str,
         until: Callable[[Ran], object] | None = None,
         answer: Callable[[str, bool], str] | None = None,
+        so_far: Ran | None = None,
     ) -> Ran:
         """Collect what a cell gives until it ends, or until `until` holds of it.
 
@@ -97,8 +98,10 @@ class Notebook:
             request: The id of its request.
             until: Asked after each message.
             answer: Gives the answer to a question: called with its prompt and whether it is a password.
+            so_far: What it gave before, to go on from.
         """
-        ran, idle = Ran(), False
+        ran = so_far or Ran()
+        idle = any(state["execution_state"] == "idle" for state in ran.of("status"))
         end = time.monotonic() + LIMIT
         while not (idle and ran.reply):
             if time.monotonic() > end:
