@@ -67,7 +67,7 @@ class Agent:
         listener.setblocking(False)
         self._loop.listen(listener.fileno(), lambda _: self._accept(listener))
         while self.running:
-            self._loop.turn(0.01 if self._release else min(_TICK, self.keeper.spare.due_in()))
+            self._loop.turn(0.01 if self._release else min(_TICK, self._spare_due_in()))
             for client in list(self.clients.values()):
                 if not client.waits:
                     self._flush(client)
@@ -83,7 +83,7 @@ class Agent:
             for client in list(self.clients.values()):
                 self._flush(client)
             self.running = False
-        if self.keeper.spare.due_in() <= 0:
+        if self._spare_due_in() <= 0:
             self.keeper.spare.make()
         if time.monotonic() - self._looked_at < _TICK:
             return
@@ -92,6 +92,9 @@ class Agent:
         if time.monotonic() - self._guarded_at > _GUARD_EVERY:
             self._guarded_at = time.monotonic()
             self._end_if_idle()
+
+    def _spare_due_in(self) -> float:
+        return self.keeper.spare.due_in(any(k.running for k in self.kernels.values()))
 
     def idle_left(self) -> float | None:
         """Return the seconds until the machine ends itself unless it is used; None when it does not."""

@@ -12,7 +12,8 @@ from pathlib import Path
 from .kernels import Kernel
 
 DELAY = 2.0
-"""Seconds: the first cell gets the processor before the next kernel does."""
+QUIET_DELAY = 0.3
+"""Seconds: the first cell gets the processor before the next kernel does; less when no cell runs."""
 _TOO_LATE = ("PYTHON", "LD_")
 """Beginnings of environment variables that only count when an interpreter starts."""
 
@@ -29,23 +30,24 @@ class Spare:
         self.kernel: Kernel | None = None
         self._folder = folder
         self._sockets = sockets
-        self._python, self._due = sys.executable, 0.0
+        self._python, self._due, self._quiet_due = sys.executable, 0.0, 0.0
         for left in folder.glob("*/"):
             kernel = Kernel(left.name, left, sockets)
             kernel.process.find()
             kernel.process.remove()
 
-    def due_in(self) -> float:
-        """Return the seconds until one is to be made."""
-        return max(0.0, self._due - time.monotonic())
+    def due_in(self, busy: bool) -> float:
+        """Return the seconds until one is to be made, while a kernel is `busy` or none is."""
+        return max(0.0, (self._due if busy else self._quiet_due) - time.monotonic())
 
     def want(self, python: str) -> None:
         """Have one of this interpreter soon."""
-        self._python, self._due = python, time.monotonic() + DELAY
+        now = time.monotonic()
+        self._python, self._due, self._quiet_due = python, now + DELAY, now + QUIET_DELAY
 
     def make(self) -> None:
         """Make one, unless there is."""
-        self._due = math.inf
+        self._due = self._quiet_due = math.inf
         if self._fits(self._python):
             return
         self.end()

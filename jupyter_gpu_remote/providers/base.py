@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from importlib.metadata import entry_points
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from ..config import GpuRemote
 from ..errors import ConfigurationError
@@ -65,9 +64,15 @@ class Provider(ABC):
         """
 
 
+def _entries() -> Any:
+    from importlib.metadata import entry_points  # 10 ms, which a notebook with a machine need not wait for
+
+    return entry_points(group=ENTRY_POINTS)
+
+
 def provider_names() -> list[str]:
     """Return the names of the installed providers, sorted."""
-    return sorted({e.name for e in entry_points(group=ENTRY_POINTS)})
+    return sorted({e.name for e in _entries()})
 
 
 def load_provider(name: str, config: GpuRemote) -> Provider:
@@ -76,7 +81,7 @@ def load_provider(name: str, config: GpuRemote) -> Provider:
     Raises:
         ConfigurationError: None is installed under that name, or it fails to import.
     """
-    for entry in entry_points(group=ENTRY_POINTS, name=name):
+    for entry in _entries().select(name=name):
         try:
             cls: type[Provider] = entry.load()
         except ImportError as e:

@@ -59,10 +59,8 @@ class FolderSync:
         self._watch = watch(str(self._root))
         self._local = Folder(self._root, self._watch)
         self._remote = remote
-        self._with_tar = Tar(transport, self._root, remote_root, progress or _silent)
-        self._mover: Mover = self._with_tar
-        if rsync_here() and transport.rsync_shell is not None:
-            self._mover = Rsync(transport, self._root, remote_root, progress or _silent)
+        self._way = (transport, self._root, remote_root, progress or _silent)
+        self._mover: Mover | None = None
         self._record = Record(state_file)
         self._ident = ident
         self._lock = threading.Lock()
@@ -284,10 +282,13 @@ class FolderSync:
         return self._refuse({**applied.refused, **clashes}, report)
 
     def _carry(self, outward: bool, files: Files) -> None:
+        if self._mover is None:
+            rsync = rsync_here() and self._way[0].rsync_shell is not None
+            self._mover = (Rsync if rsync else Tar)(*self._way)
         try:
             (self._mover.push if outward else self._mover.pull)(files)
         except NoRsyncError:
-            self._mover = self._with_tar
+            self._mover = Tar(*self._way)
             self._carry(outward, files)
 
     def _refuse(self, refused: Mapping[str, str], report: Report) -> set[str]:

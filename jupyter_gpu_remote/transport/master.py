@@ -16,6 +16,7 @@ import socket
 import stat
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -142,23 +143,24 @@ class Master:
         # no pipe: a master of an older OpenSSH keeps it open
         with tempfile.TemporaryFile() as said:
             try:
-                code = subprocess.run(
+                process = subprocess.Popen(
                     argv,
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     stderr=said,
-                    timeout=timeout,
                     start_new_session=True,
                     env=environment(),
-                ).returncode
+                )
             except FileNotFoundError as e:
                 raise ConfigurationError(
                     "There is no ssh on this computer.", hint="Install OpenSSH, or use paramiko."
                 ) from e
-            except BaseException as e:
+            try:
+                code = self._await_login(process, end, timeout)
+            except BaseException:
+                process.kill()
+                process.wait()
                 self.kill()
-                if isinstance(e, subprocess.TimeoutExpired):
-                    raise diagnosis.no_answer(self.address, timeout) from None
                 raise
             said.seek(0)
             text = said.read().decode(errors="replace").strip()
@@ -166,6 +168,18 @@ class Master:
             self.kill()
             raise diagnosis.from_openssh(self.address, code, text, timeout)
         self._forward(self._beside("p"), _NOWHERE, end - time.monotonic())
+
+    def _await_login(self, process: subprocess.Popen[bytes], end: float, timeout: float) -> int:
+        """Return 0 as soon as the control socket is there, or else the code that ssh ends with."""
+        while (code := process.poll()) is None:
+            if self.listening():
+                # its command goes on behind our back: nobody needs to wait two round trips for `true`
+                threading.Thread(target=process.wait, name="ssh login", daemon=True).start()
+                return 0
+            if time.monotonic() > end:
+                raise diagnosis.no_answer(self.address, timeout)
+            time.sleep(0.005)
+        return code
 
     def _forward(self, local: Path, remote: str, timeout: float) -> None:
         local.unlink(missing_ok=True)

@@ -79,6 +79,7 @@ def end(process: subprocess.Popen[str]) -> None:
 
 
 def master_of(folder: Path) -> psutil.Process:
+    wait_for(lambda: len(control_masters(folder)) == 1, "the command of the login to end")
     (master,) = control_masters(folder)
     return master
 
