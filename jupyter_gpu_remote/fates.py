@@ -27,8 +27,9 @@ def forgotten() -> KernelError:
 
 def died(cause: str, again: bool) -> KernelDiedError:
     """Return the error for cells whose kernel died; `again` when a fresh one is running."""
+    cause, _, words = cause.partition("; it said: ")
     return KernelDiedError(
-        f"The remote kernel died: {cause}. Its variables are lost.",
+        f"The remote kernel died: {cause}. Its variables are lost." + (f" It said: {words}" if words else ""),
         billed=_BILLED,
         hint="A fresh kernel is running there: run the cells again."
         if again

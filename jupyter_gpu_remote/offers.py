@@ -67,10 +67,10 @@ def _canonical(text: str) -> str:
     if family not in GPUS:
         known = ", ".join(GPUS)
         near = difflib.get_close_matches(family.upper(), _KEYS, n=3, cutoff=0.6)
-        meant = " or ".join(dict.fromkeys(_KEYS[k] for k in near))
+        meant = ", ".join(dict.fromkeys(_KEYS[k] for k in near))
         raise ConfigurationError(
             f"There is no GPU called {text.strip()!r} here." + (f" Did you mean {meant}?" if meant else ""),
-            hint=f"Use any, any>=24GB, or one of: {known}.",
+            hint=f"Write it as one of these, or any, or any>=24GB: {meant or known}.",
         )
     sold = GPUS[family]
     if memory and memory not in sold:

@@ -196,6 +196,8 @@ class Rental:
                 billed = f"nothing any more, {name} was deleted."
             else:
                 billed = "nothing was rented."
+            if not self._registry.get(name).offer.price:
+                billed = ""  # a computer of the user's own was not deleted, and never was for rent
         except BaseException as second:
             billed = f"{name} may still be billed, it could not be deleted ({str(second) or repr(second)})."
             if isinstance(error, GpuRemoteError):

@@ -172,8 +172,12 @@ class Process:
             log = (self.folder / "log").read_text(errors="replace").strip()
         except OSError:
             return ""
-        crash = log.rfind("Fatal Python error")  # the user's frames come first there
-        return log[crash : crash + 600] if crash >= 0 else log[-600:]
+        crash = log.rfind("Fatal Python error")
+        if crash < 0:
+            return log[-600:]
+        # of all threads, the one that crashed
+        what, at = log[crash:].split("\n", 1)[0], log.find("Current thread", crash)
+        return f"{what}\n{log[at : at + 600]}" if at >= 0 else log[crash : crash + 600]
 
     def end_for(self, verdict: str) -> None:
         """Kill the process for a reason, which becomes the cause of its death."""

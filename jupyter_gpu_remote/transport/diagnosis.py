@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import shlex
 
+from ..config import state_dir
 from ..errors import ConnectionLostError, HostKeyError, SshAuthError, TransportError, TransportTimeoutError
 from ..model import Address
 
@@ -14,6 +16,21 @@ def place(address: Address) -> str:
     return user + address.host + (f":{address.port}" if address.port not in (0, 22) else "")
 
 
+def by_hand(address: Address, *options: str) -> str:
+    """Return the command that logs in there in a terminal."""
+    port = ("-p", str(address.port)) if address.port not in (0, 22) else ()
+    user = f"{address.user}@" if address.user else ""
+    return shlex.join(["ssh", *options, *port, user + address.host])
+
+
+def _forget(address: Address) -> str:
+    """Return the command that forgets the host key by which a machine is known."""
+    name = address.host if address.port in (0, 22) else f"[{address.host}]:{address.port}"
+    file = state_dir() / "known_hosts"
+    ours = file.exists() and any(line.split(" ")[0] == name for line in file.read_text().splitlines())
+    return shlex.join(["ssh-keygen", "-R", name, *(["-f", str(file)] if ours else [])])
+
+
 def wrong_host_key(address: Address) -> HostKeyError:
     """Return the error for a machine that shows another host key than it should."""
     expected = "the one it was created with" if address.host_key else "the one it was known by"
@@ -21,11 +38,7 @@ def wrong_host_key(address: Address) -> HostKeyError:
         f"{place(address)} shows another host key than {expected}, so it may be another machine: a new one "
         "under the same address, or somebody between you and it. Nothing was sent to it.",
         hint="If you know why it changed, forget the old key: "
-        + (
-            "%remote down the machine and launch it anew."
-            if address.host_key
-            else f"ssh-keygen -R {address.host}"
-        ),
+        + ("%remote down the machine and launch it anew." if address.host_key else _forget(address)),
     )
 
 
@@ -33,7 +46,7 @@ def unknown_host_key(address: Address) -> HostKeyError:
     """Return the error for a machine whose key nobody vouches for, where the user insists on that."""
     return HostKeyError(
         f"The host key of {place(address)} is not known, and your SSH configuration accepts only known ones.",
-        hint=f"Log in once by hand and confirm the key: ssh {address.host}",
+        hint=f"Log in once by hand and confirm the key: {by_hand(address)}",
     )
 
 
@@ -45,7 +58,7 @@ def refused_login(address: Address, said: str = "") -> SshAuthError:
         + (f" SSH said: {said}" if said else ""),
         hint="Check the user name and that the machine has the public key."
         if address.key_file
-        else f"Make this work in a terminal first: ssh -o BatchMode=yes {address.host}",
+        else f"Make this work in a terminal first: {by_hand(address, '-o', 'BatchMode=yes')}",
     )
 
 
