@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import itertools
 import sys
 import time
 import uuid
@@ -37,14 +36,15 @@ def in_cell(publish: Callable[[str, dict[str, Any]], None]) -> Callable[[str], N
     Args:
         publish: Sends a message of the given type and content for that cell.
     """
-    display_id = uuid.uuid4().hex
     style = "font-family:var(--jp-code-font-family,monospace);font-size:smaller;opacity:.75"
-    kinds = itertools.chain(["display_data"], itertools.repeat("update_display_data"))
+    transient: dict[str, str] = {}
 
     def show(text: str) -> None:
+        kind = "update_display_data" if transient else "display_data"
+        transient.setdefault("display_id", uuid.uuid4().hex)  # most cells have nothing to show
         markup = f'<span style="{style}">{html.escape(text)}</span>' if text else ""
         data = {"text/plain": text, "text/html": markup}
-        publish(next(kinds), {"data": data, "metadata": {}, "transient": {"display_id": display_id}})
+        publish(kind, {"data": data, "metadata": {}, "transient": transient})
 
     return show
 
