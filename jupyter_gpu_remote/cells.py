@@ -52,7 +52,9 @@ class RemoteError(Exception):
 def remote_error(reply: dict[str, Any], shown: bool) -> Exception:
     """Return the error of an execute reply, named and shown as the remote kernel shows it."""
     if reply["status"] == "aborted":
-        return KernelError("The remote kernel aborted this cell, because one before it failed.")
+        return KernelError(
+            "The remote kernel did not run this cell, because one before it failed.", hint="Run it again."
+        )
     cls: type[Exception] = type(reply["ename"], (RemoteError,), {"__module__": "remote"})
     return cls(reply, shown)
 

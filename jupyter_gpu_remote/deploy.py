@@ -39,6 +39,17 @@ _START_LIMIT = 90.0
 _PUSH_LIMIT = 600.0
 _BUILD_LIMIT = 900.0
 """Seconds; a slow home connection pushes uv (20 MB), a slow mirror serves 70 MB of packages."""
+_STEPS = {
+    "start": "starting the agent",
+    "bundle": "copying the agent",
+    "uv": "copying uv",
+    "build": "installing Python packages",
+}
+_HINTS = {
+    "No space left": "Make room on its disk: `df -h ~` over there.",
+    "Read-only file system": "The home folder over there must be writable, so that the agent can live in it.",
+    "Permission denied": "The home folder over there must be writable, so that the agent can live in it.",
+}
 
 
 @dataclass(frozen=True)
@@ -161,16 +172,19 @@ def _step(
     try:
         answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     except (ValueError, IndexError):
+        said = said or done.stdout.decode("utf-8", "replace").strip()
         raise EnvironmentBuildError(
-            f"Setting up the machine failed at {step!r} with exit code {done.returncode}: {said[-1500:]}",
+            f"Setting up the machine failed while {_STEPS[step]}"
+            f" (exit code {done.returncode}): {said[-1500:]}",
             billed=_BILLED,
+            hint="Commands must run there without a terminal: try `true` over there by ssh.",
         ) from None
     if error := answer.get("error"):
-        hint = "Look at the disk over there: `df -h ~`." if "No space left" in error + said else ""
         raise EnvironmentBuildError(
-            f"Setting up the machine failed at {step!r}: {error}" + (f"\n{said[-1500:]}" if said else ""),
+            f"Setting up the machine failed while {_STEPS[step]}: {error}"
+            + (f"\n{said[-1500:]}" if said else ""),
             billed=_BILLED,
-            hint=hint,
+            hint=next((hint for sign, hint in _HINTS.items() if sign in error + said), ""),
         )
     return answer
 

@@ -73,8 +73,10 @@ class LiveMachine:
             return  # if it only seems so, the first stream will tell
         try:
             self.transport.open()
-        except TransportError:
+        except TransportError as e:
             self._check()
+            if self.machine.offer.price:
+                e.billed = e.billed or "The machine may still run and be billed."
             raise
 
     def _wait_for_ssh(self, report: Report) -> None:
@@ -131,8 +133,10 @@ class LiveMachine:
                 if sure or not self.machine.agent_socket:
                     self._ensure_agent(lambda phase, text: None)
             return self.transport.connect_unix(self.machine.agent_socket, sure=sure)
-        except TransportError:
+        except TransportError as e:
             self._check()
+            if self.machine.offer.price:
+                e.billed = e.billed or "The machine may still run and be billed."
             raise
 
     def kernel(self, kernel_id: str, folder: str, listener: Listener, env: dict[str, str]) -> RemoteKernel:

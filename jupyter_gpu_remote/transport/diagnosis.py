@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import subprocess
 
 from ..config import state_dir
 from ..errors import ConnectionLostError, HostKeyError, SshAuthError, TransportError, TransportTimeoutError
@@ -27,7 +28,8 @@ def _forget(address: Address) -> str:
     """Return the command that forgets the host key by which a machine is known."""
     name = address.host if address.port in (0, 22) else f"[{address.host}]:{address.port}"
     file = state_dir() / "known_hosts"
-    ours = file.exists() and any(line.split(" ")[0] == name for line in file.read_text().splitlines())
+    look = ["ssh-keygen", "-F", name, "-f", str(file)]  # names may be hashed in it
+    ours = subprocess.run(look, capture_output=True, timeout=30, check=False).returncode == 0
     return shlex.join(["ssh-keygen", "-R", name, *(["-f", str(file)] if ours else [])])
 
 
@@ -38,7 +40,7 @@ def wrong_host_key(address: Address) -> HostKeyError:
         f"{place(address)} shows another host key than {expected}, so it may be another machine: a new one "
         "under the same address, or somebody between you and it. Nothing was sent to it.",
         hint="If you know why it changed, forget the old key: "
-        + ("%remote down the machine and launch it anew." if address.host_key else _forget(address)),
+        + ("`%remote down`, then run the cell again." if address.host_key else _forget(address)),
     )
 
 

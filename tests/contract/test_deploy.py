@@ -176,7 +176,7 @@ def test_a_deploy_that_is_killed_in_the_middle_is_finished_by_the_next(home: Pat
             process.send_signal(signal.SIGKILL)
             return Completed(argv, process.wait(), b"", b"Killed")
 
-    with pytest.raises(EnvironmentBuildError, match="failed at 'bundle' with exit code -9: Killed"):
+    with pytest.raises(EnvironmentBuildError, match=r"while copying the agent \(exit code -9\): Killed"):
         ensure_agent(Killed(home), sys.executable, quiet)  # type: ignore[arg-type]
     ensure_agent(Here(home), sys.executable, quiet)  # type: ignore[arg-type]
 
@@ -244,7 +244,7 @@ def test_a_build_that_fails_says_what_uv_said(home: Path, monkeypatch: pytest.Mo
     need(Path(SYSTEM_PYTHON).exists(), SYSTEM_PYTHON)
     monkeypatch.setattr(deploy, "_REQUIREMENTS", ["/nothing/here-1.0-py3-none-any.whl"])
     with pytest.raises(
-        EnvironmentBuildError, match=r"(?s)failed at 'build'.*could not install /nothing/here.*error"
+        EnvironmentBuildError, match=r"(?s)installing Python packages.*could not install /nothing/here.*error"
     ):
         ensure_agent(Here(home), "", quiet)  # type: ignore[arg-type]
     assert list((home / ".gpu-remote" / "env").iterdir()) == []
@@ -266,7 +266,7 @@ def test_a_uv_that_does_not_run_is_replaced(home: Path, monkeypatch: pytest.Monk
 def test_an_agent_that_does_not_start_is_told_with_its_reason(home: Path) -> None:
     (home / ".gpu-remote" / "host" / platform.node() / "agent.json.new").mkdir(parents=True)
     with pytest.raises(
-        EnvironmentBuildError, match="failed at 'start': the agent did not start: IsADirectory"
+        EnvironmentBuildError, match="while starting the agent: the agent did not start: IsADirectory"
     ):
         ensure_agent(Here(home), sys.executable, quiet)  # type: ignore[arg-type]
 
