@@ -25,6 +25,9 @@ _SOCKETS = {
 }
 _DELIMITER = b"<IDS|MSG>"
 _OURS = b'"agent-'
+_INPUT, _STATUS, _BUSY = b'"execute_input"', b'"status"', b'"busy"'
+HOLD = 0.005
+"""Seconds; a cell that does nothing is over by then."""
 """In the parent header of what answers a message from the agent itself: no client's business."""
 _WELCOME = b'"iopub_welcome"'
 _DRAIN = 2.0
@@ -74,6 +77,8 @@ class Kernel:
         self.mark = ""
         self.hand_over_at = ""
         self.handed_over = False
+        self._hurry = False
+        self._waiting_since = 0.0
         self._probe: dict[str, list[str]] = {}
 
     @property
@@ -190,7 +195,7 @@ class Kernel:
 
     def event(self, **event: Any) -> None:
         """Journal something about this kernel."""
-        self.journal.append(wire.EVENT, [json.dumps(event).encode()])
+        self._journal(wire.EVENT, [json.dumps(event).encode()], hurry="ack" not in event)
 
     def send(self, channel: int, parts: Sequence[bytes]) -> None:
         """Pass a client's message on, once, however often it is sent.
@@ -268,11 +273,28 @@ class Kernel:
     def _keep(self, channel: int, parts: Sequence[memoryview]) -> None:
         size = sum(map(len, parts))
         if size <= wire.MAX_BYTES:
-            self.journal.append(channel, parts)
-            return
+            head = bytes(parts[0]) if channel == wire.IOPUB else b""
+            begins = _INPUT in head or (_STATUS in head and _BUSY in parts[3].tobytes())
+            return self._journal(channel, parts, hurry=not begins)
         text = f"An output of {size >> 20} MiB was dropped: it is larger than {wire.MAX_BYTES >> 20} MiB.\n"
         header, _, metadata, content = message("stream", {"name": "stderr", "text": text})
-        self.journal.append(wire.IOPUB, [header, parts[1], metadata, content])
+        self._journal(wire.IOPUB, [header, parts[1], metadata, content], hurry=True)
+
+    def _journal(self, channel: int, parts: Sequence[wire.Part], hurry: bool) -> None:
+        self.journal.append(channel, parts)
+        self._hurry = self._hurry or hurry
+        self._waiting_since = self._waiting_since or time.monotonic()
+
+    def holds(self, now: float) -> bool:
+        """Return whether what is new can wait for what comes next, to go out with it in one piece.
+
+        That a cell has begun interests nobody by itself, and each piece costs six processes a wake-up.
+        """
+        return bool(self._waiting_since) and not self._hurry and now - self._waiting_since < HOLD
+
+    def sent(self) -> None:
+        """Note that clients have been given all there is."""
+        self._hurry, self._waiting_since = False, 0.0
 
     def _finish(self, msg_id: str) -> None:
         """Say that a cell has ended, before its reply does, and whether files have changed meanwhile."""

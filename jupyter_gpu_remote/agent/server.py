@@ -24,7 +24,7 @@ from .clients import Client
 from .guard import Guard
 from .handover import Release
 from .keeper import Keeper
-from .kernels import Kernel
+from .kernels import HOLD, Kernel
 from .loop import Loop, safely
 
 _TICK = 1.0
@@ -67,14 +67,26 @@ class Agent:
         listener.setblocking(False)
         self._loop.listen(listener.fileno(), lambda _: self._accept(listener))
         while self.running:
-            self._loop.turn(0.01 if self._release else min(_TICK, self._spare_due_in()))
-            for client in list(self.clients.values()):
-                if not client.waits:
-                    self._flush(client)
+            self._loop.turn(0.01 if self._release else min(self._held_for(), self._spare_due_in()))
+            self._flush_all()
             while self.later:
                 safely(self.later.pop(0))
             safely(self._look_around)
         self.keeper.spare.end()
+
+    def _held_for(self) -> float:
+        now = time.monotonic()
+        return HOLD if any(k.holds(now) for k in self.kernels.values()) else _TICK
+
+    def _flush_all(self) -> None:
+        now = time.monotonic()
+        holding = {k for k in self.kernels.values() if k.holds(now)}
+        for client in list(self.clients.values()):
+            if not client.waits and (client.answers or client.kernel not in holding):
+                self._flush(client)
+        for kernel in self.kernels.values():
+            if kernel not in holding:
+                kernel.sent()
 
     def _look_around(self) -> None:
         """Do what no message calls for."""
