@@ -15,6 +15,7 @@ import signal
 import sys
 import termios
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +83,9 @@ async def execute(process: Any) -> None:
             os.close(fd)
     process.channel.set_write_buffer_limits(BUFFER)
     # no end-of-file goes to the client before the exit code: it would close the channel and miss it
-    await process.redirect(*ours, send_eof=False)
+    await process.redirect(None, *ours[1:], send_eof=False)
+    to_stdin = process.redirect_stdin if process.term_type else partial(_feed, process.stdin)
+    fed = asyncio.ensure_future(to_stdin(ours[0]))
     ended = asyncio.ensure_future(child.wait())
     cut = asyncio.ensure_future(process.channel.wait_closed())
     while not ended.done() and not process.is_closing():
@@ -99,6 +102,35 @@ async def execute(process: Any) -> None:
     if not process.is_closing():
         process.exit(code if code >= 0 else 128 - code)
     await process.wait_closed()
+    await fed
+
+
+async def _feed(source: Any, fd: int) -> None:
+    """Write what the client sends, an ``asyncssh.SSHReader``, to the pipe `fd`, then close it.
+
+    A redirection loses the end: it refills asyncio's pipe transport and closes it from within that
+    transport's own write, which then takes its buffer for empty.
+    """
+    loop = asyncio.get_running_loop()
+    pipe = os.fdopen(fd, "wb", buffering=0)
+    transport, protocol = await loop.connect_write_pipe(
+        lambda: asyncio.StreamReaderProtocol(asyncio.StreamReader()), pipe
+    )
+    writer = asyncio.StreamWriter(transport, protocol, None, loop)
+    while True:
+        try:
+            data = await source.read(BUFFER)
+        except (asyncssh.BreakReceived, asyncssh.SignalReceived, asyncssh.TerminalSizeChanged):
+            continue
+        except (OSError, asyncssh.Error):
+            break
+        if not data:
+            break
+        with suppress(OSError):  # nobody reads it any more: the rest is taken and dropped
+            if not writer.is_closing():
+                writer.write(data)
+                await writer.drain()
+    writer.close()
 
 
 def _pipes() -> tuple[list[int], list[int]]:

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -106,6 +107,15 @@ def test_output_and_errors_are_two_streams(local: Local) -> None:
 def test_a_large_input_comes_back_unchanged(local: Local) -> None:
     data = os.urandom(1 << 20) * 48
     assert local.run("cat", input=data).stdout == data
+
+
+def test_a_slow_reader_gets_an_input_to_its_last_byte(local: Local) -> None:
+    # small steps, begun when all of it is on its way: the pipe stays full until the end
+    command = "sleep 0.5; dd bs=512 status=none | wc -c"
+    sizes = [(2 << 20) + extra * 16_000 for extra in range(24)]
+    with ThreadPoolExecutor(4) as pool:
+        said = list(pool.map(lambda size: int(local.run(command, input=bytes(size)).stdout), sizes))
+    assert said == sizes
 
 
 def test_an_input_that_nobody_reads_does_not_keep_a_command_from_ending(local: Local) -> None:
