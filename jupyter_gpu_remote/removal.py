@@ -6,14 +6,16 @@ import shutil
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from .config import state_dir
 from .errors import ConflictError, MachineNotFoundError, ProviderAuthError, ProviderError, RegistryError
-from .model import MachineState, Presence
+from .model import Address, MachineState, Presence
 from .owner import installation
 from .providers.base import Provider
 from .registry import Registry
+from .transport import open_transport
 
 Report = Callable[[str, str], None]
 """Called with a phase and a text for the status line. What it raises cancels the work."""
@@ -71,7 +73,7 @@ def find_id(provider: Provider, name: str) -> str:
 
 
 def end(registry: Registry, name: str, state: MachineState, note: str, *, rented: bool = True) -> None:
-    """Write down that nothing of a machine exists any more, and remove its keys and sync records."""
+    """Write down that nothing of a machine exists any more; remove its connection, keys and sync records."""
     machine = registry.get(name)
     try:
         # what never was cost nothing
@@ -79,8 +81,17 @@ def end(registry: Registry, name: str, state: MachineState, note: str, *, rented
     except ConflictError:
         if not registry.get(name).state.final:
             raise
+    if machine.address:
+        _disconnect(machine.address)
     shutil.rmtree(key_folder(name), ignore_errors=True)
     shutil.rmtree(sync_folder(name), ignore_errors=True)
+
+
+def _disconnect(address: Address) -> None:
+    # the first connection was made before the host key was pinned, and goes by another name
+    for known_as in {address, replace(address, host_key="")}:
+        with suppress(Exception):  # the machine is gone, whatever stays behind of the way there
+            open_transport(known_as).disconnect()
 
 
 def sync_folder(name: str) -> Path:

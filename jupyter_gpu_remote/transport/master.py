@@ -131,6 +131,7 @@ class Master:
             TransportError: As `Transport.open` says.
         """
         end = time.monotonic() + timeout
+        self._unlink_sockets()
         argv = [
             *self.login.argv(timeout, self._beside("hosts")),
             *options(
@@ -251,11 +252,11 @@ class Master:
             raise diagnosis.lost(self.address)
         return time.monotonic() - start
 
-    def kill(self) -> None:
-        """End the master and every ssh that hangs on it, whatever state they are in."""
+    def kill(self, *, lanes: bool = False) -> None:
+        """End the master and every ssh that hangs on it, whatever state they are in; also of its `lanes`."""
         import psutil
 
-        mine = re.compile(re.escape(str(self.path)) + r"(?![\w.-])")
+        mine = re.compile(re.escape(str(self.path)) + (r"(?!\w)" if lanes else r"(?![\w.-])"))
         for process in psutil.process_iter(["name", "cmdline"]):
             if process.info["name"] == "ssh" and mine.search(" ".join(process.info["cmdline"] or [])):
                 end = time.monotonic() + 5
@@ -264,14 +265,19 @@ class Master:
                     # as a zombie it has let go of everything; when it is reaped is not ours to say
                     while process.status() != psutil.STATUS_ZOMBIE and time.monotonic() < end:
                         time.sleep(0.005)
-        for path in (self.path, self._beside("p")):
-            path.unlink(missing_ok=True)
+        self._unlink_sockets()
+
+    def _unlink_sockets(self) -> None:
+        """Delete the sockets of a master that is dead; ssh leaves those of its forwards."""
+        for path in (self.path, *self.path.parent.glob(f"{self.path.name}.*")):
+            if path.is_socket():
+                path.unlink(missing_ok=True)
 
     def remove(self, timeout: float) -> None:
-        """End the master and delete its files."""
+        """End the master and the lanes of every process, and delete their files."""
         with self.locked(time.monotonic() + timeout):
-            self.kill()
-            for path in self.path.parent.glob(self.path.name + ".*"):
+            self.kill(lanes=True)
+            for path in self.path.parent.glob(f"{self.path.name}[.-]*"):
                 path.unlink(missing_ok=True)
 
 

@@ -14,7 +14,6 @@ from ..errors import (
 )
 from ..model import Machine
 from ..notebook import synced_folders
-from ..transport import open_transport
 from .desk import Desk
 from .there import visit
 from .visit import Visit
@@ -101,7 +100,5 @@ def delete(desk: Desk, machine: Machine) -> None:
         notebook.detach()
     desk.report("deleting", machine.name)
     desk.fleet.delete(machine.name, desk.report)
-    if machine.address is not None:
-        open_transport(machine.address, desk.config.transport).disconnect()
     desk.report("", "")
     desk.say(f"{machine.name} is deleted; it costs nothing any more.")

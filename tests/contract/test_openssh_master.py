@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import signal
 import stat
@@ -13,11 +14,15 @@ from pathlib import Path
 import psutil
 import pytest
 
+from jupyter_gpu_remote.config import GpuRemote
 from jupyter_gpu_remote.errors import ConfigurationError, ConnectionLostError, TransportError
-from jupyter_gpu_remote.model import Address
+from jupyter_gpu_remote.fleet import Fleet
+from jupyter_gpu_remote.model import Address, Machine, MachineState
+from jupyter_gpu_remote.registry import Registry
 from jupyter_gpu_remote.transport.openssh import OpenSshTransport
 
 from ..conftest import wait_for
+from ..fake_cloud import CHEAP, FakeProvider, install
 from ..sshd import Sshd
 from .rigs.ssh_servers import control_masters, echo, own_control_folder, unix_server
 
@@ -196,6 +201,76 @@ def test_disconnecting_leaves_no_process_and_no_file(
     transport.disconnect()
     assert not control_masters(control_folder)
     assert not list(control_folder.iterdir())
+
+
+def test_a_new_master_removes_the_sockets_of_a_dead_one(
+    transport: OpenSshTransport, control_folder: Path, tmp_path: Path
+) -> None:
+    with unix_server(tmp_path / "s", echo) as path:
+        transport.connect_unix(path).close()
+    sockets = {p for p in control_folder.iterdir() if p.is_socket()}
+    master_of(control_folder).kill()
+    wait_for(lambda: not transport.alive(), "the master to be gone")
+    transport.open()
+    left = {p for p in control_folder.iterdir() if p.is_socket()}
+    assert (len(sockets), len(left)) == (3, 2)
+    assert left < sockets
+
+
+@pytest.fixture
+def rented(sshd: Sshd, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    """A machine of the registry that is reached at the server."""
+    install(monkeypatch, FakeProvider)
+    FakeProvider.put(
+        "i-1", name="m1", token="t", tags={}, key=str(sshd.key_file), polls=0, deletes=0, presence="running"
+    )
+    registry = Registry()
+    registry.add(Machine("m1", "fake", CHEAP))
+    changes = {"provider_id": "i-1", "address": sshd.address, "ready_at": 1.0}
+    for state in ("creating", "booting", "connecting", "preparing", "ready"):
+        machine = registry.update("m1", state=MachineState(state), **changes)
+    return machine
+
+
+def connect_each_way(sshd: Sshd, folder: Path) -> None:
+    """Leave behind what processes do: a master from before the key was pinned, one since, and a lane."""
+    unpinned = dataclasses.replace(sshd.address, host_key="")
+    for transport in (OpenSshTransport(unpinned), OpenSshTransport(sshd.address)):
+        transport.open()
+        with unix_server(folder / "s", echo) as path:
+            transport.connect_unix(path).close()
+        (folder / "s").unlink()
+    OpenSshTransport(sshd.address, lane="-1-0").open()
+
+
+def test_a_deleted_machine_leaves_no_connection_and_no_file_of_it(
+    rented: Machine, sshd: Sshd, control_folder: Path, tmp_path: Path
+) -> None:
+    connect_each_way(sshd, tmp_path)
+    assert len({p.name.split(".")[0] for p in control_folder.iterdir()}) == 3
+    Fleet(GpuRemote(), Registry()).delete(rented.name, lambda phase, text: None)
+    assert not control_masters(control_folder)
+    assert not list(control_folder.iterdir())
+
+
+def test_a_machine_that_is_found_gone_leaves_no_connection_and_no_file_of_it(
+    rented: Machine, sshd: Sshd, control_folder: Path, tmp_path: Path
+) -> None:
+    connect_each_way(sshd, tmp_path)
+    sshd.freeze()
+    (FakeProvider.folder() / "i-1.json").unlink()
+    Fleet(GpuRemote(), Registry()).reap()
+    assert not control_masters(control_folder)
+    assert not list(control_folder.iterdir())
+
+
+def test_a_connection_that_cannot_be_ended_does_not_keep_a_machine_from_being_deleted(
+    rented: Machine, control_folder: Path
+) -> None:
+    control_folder.mkdir()
+    control_folder.chmod(0o777)
+    Fleet(GpuRemote(), Registry()).delete(rented.name, lambda phase, text: None)
+    assert Registry().get(rented.name).state is MachineState.GONE
 
 
 def test_a_machine_that_is_gone_can_be_disconnected(transport: OpenSshTransport, sshd: Sshd) -> None:
