@@ -167,7 +167,7 @@ class Transport(ABC):
 
     @abstractmethod
     def learnt_host_key(self) -> str:
-        """The host key of the machine that answered, to be pinned; empty before `open`."""
+        """The host key of the machine that answered, to be pinned; empty before there is a connection."""
 
     @abstractmethod
     def close(self) -> None:

@@ -141,7 +141,9 @@ class OpenSshTransport(BulkTransport):
         return tuple(self._master.client)
 
     def learnt_host_key(self) -> str:
-        return self._master.login.host_key() if self._opened or self.address.host_key else ""
+        # a connection that another process made counts: it learnt the key
+        known = self.address.host_key or self._opened or self._master.listening()
+        return self._master.login.host_key() if known else ""
 
     def close(self) -> None:
         self._close_lanes()

@@ -14,9 +14,11 @@ from pathlib import Path
 import psutil
 import pytest
 
+from jupyter_gpu_remote.agent.handover import Dialog
 from jupyter_gpu_remote.config import GpuRemote
 from jupyter_gpu_remote.errors import ConfigurationError, ConnectionLostError, TransportError
 from jupyter_gpu_remote.fleet import Fleet
+from jupyter_gpu_remote.machine import LiveMachine
 from jupyter_gpu_remote.model import Address, Machine, MachineState
 from jupyter_gpu_remote.registry import Registry
 from jupyter_gpu_remote.transport.openssh import OpenSshTransport
@@ -271,6 +273,32 @@ def test_a_connection_that_cannot_be_ended_does_not_keep_a_machine_from_being_de
     control_folder.chmod(0o777)
     Fleet(GpuRemote(), Registry()).delete(rented.name, lambda phase, text: None)
     assert Registry().get(rented.name).state is MachineState.GONE
+
+
+def test_a_machine_that_another_process_connected_to_gets_its_host_key_pinned(
+    sshd: Sshd, rented: Machine
+) -> None:
+    registry = Registry()
+    unpinned = dataclasses.replace(sshd.address, host_key="")
+    machine = registry.update(rented.name, address=unpinned, python=sys.executable, agent_socket="")
+    other = other_process(unpinned)
+    assert says(other) == "works"
+    end(other)
+    live = LiveMachine(machine, GpuRemote(), registry, lambda: None)
+    assert live.transport.alive()
+    try:
+        live.open(lambda phase, text: None)
+        assert registry.get(machine.name).address == sshd.address
+        assert sshd.log.count("Accepted publickey") == 1
+    finally:
+        if agent := registry.get(machine.name).agent_socket:
+            with Dialog(agent, 10) as dialog:
+                dialog.ask("quit")
+        live.transport.disconnect()
+
+
+def test_no_host_key_is_learnt_where_nobody_has_connected(sshd: Sshd) -> None:
+    assert OpenSshTransport(dataclasses.replace(sshd.address, host_key="")).learnt_host_key() == ""
 
 
 def test_a_machine_that_is_gone_can_be_disconnected(transport: OpenSshTransport, sshd: Sshd) -> None:
