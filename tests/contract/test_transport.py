@@ -294,6 +294,30 @@ def test_nobody_at_a_unix_socket_is_an_error(transport: Transport, tmp_path: Pat
         transport.connect_unix(str(tmp_path / "nobody"))
 
 
+def test_who_is_not_sure_reaches_a_listener_too(transport: Transport, tmp_path: Path) -> None:
+    with unix_server(tmp_path / "s", echo) as path:
+        stream = transport.connect_unix(path, sure=False)
+        stream.sendall(b"hello")
+        assert stream.recv(100) == b"hello"
+        stream.close()
+
+
+def test_who_is_not_sure_and_finds_nobody_meets_the_end_and_then_an_error(
+    transport: Transport, tmp_path: Path
+) -> None:
+    nobody = str(tmp_path / "nobody")
+    try:
+        stream = transport.connect_unix(nobody, sure=False)
+    except TransportError as e:  # some know at once
+        assert "Nobody answers" in e.message
+    else:
+        assert stream.recv(100) == b""
+        stream.close()
+    with pytest.raises(TransportError, match="Nobody answers"):
+        transport.connect_unix(nobody)
+    assert transport.run(["true"]).returncode == 0
+
+
 def test_a_unix_socket_with_an_odd_name_is_reached(transport: Transport, tmp_path: Path) -> None:
     with unix_server(tmp_path / "a b:%h é", echo) as path:
         stream = transport.connect_unix(path)
