@@ -289,13 +289,16 @@ class RemoteKernel:
         error: GpuRemoteError = fates.died(cause, again)
         if not started:
             error = fates.never_started(cause, str(self.facts.get("python")))
-        self._link.forget_unacknowledged()
-        if again:
-            self.over(error)
-            if cause == fates.RESTARTED:
-                self.untold = None
-        else:
-            self._link.close(error)
+        if not again:
+            return self._link.close(error)
+        self.untold = error if not self.executions and cause != fates.RESTARTED else None
+        # what the agent had not taken by then goes to the fresh kernel
+        on_their_way = self._link.unacknowledged()
+        for execution in list(self.executions.values()):
+            if execution.msg_id in on_their_way:
+                execution.found_dead = error
+            else:
+                execution.fail(error)
 
     def _missed(self, count: int) -> None:
         """Ask again what runs, as what has ended may be among what was missed."""

@@ -295,11 +295,6 @@ class Link:
         if stream := self._stream:
             stream.close()
 
-    def forget_unacknowledged(self) -> None:
-        """Send nothing again: what it was meant for is no more."""
-        with self._changed:
-            self._unacknowledged.clear()
-
     def ask(self, op: str, **arguments: Any) -> Future[Any]:
         """Put a request; it goes out when there is a connection."""
         number, request, answer = self._answers.await_one(op, **arguments)

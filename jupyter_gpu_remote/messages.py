@@ -55,6 +55,7 @@ class Execution:
     files_changed: bool = False
     disk_full: bool = False
     unheard: bool = False
+    found_dead: GpuRemoteError | None = None
     reply: dict[str, Any] | None = None
     idle: bool = False
 
@@ -66,6 +67,8 @@ class Execution:
     def warnings(self) -> list[str]:
         """Return what the user is to know about how it ran."""
         warnings = []
+        if self.found_dead:
+            warnings.append(f"{self.found_dead.message} This cell ran in a fresh one.")
         if self.disk_full:
             warnings.append(
                 "The disk of the machine is full: outputs are kept in its memory. Free some: `!df -h`."

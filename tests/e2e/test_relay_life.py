@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import socket
 import sys
@@ -245,27 +244,12 @@ def test_there_may_be_nothing_to_attach_to(nb: Notebook) -> None:
 # -- deaths -------------------------------------------------------------------------------------------
 
 
-def test_a_remote_kernel_that_exits_in_a_cell_is_an_error_and_a_fresh_one_is_there(nb: Notebook) -> None:
-    ran = nb.run("import os; os._exit(7)")
-    assert "exited with code 7" in ran.error
-    assert "variables are lost" in ran.error
-    assert nb.run("6 * 7").result == "42"
-
-
 def test_cells_that_wait_behind_a_dying_one_do_not_run(nb: Notebook) -> None:
     first, second = nb.send("import os; os._exit(7)"), nb.send("open('ran', 'w')")
     cells = {first: Ran(), second: Ran()}
     collect(nb, cells)
     assert cells[second].reply["status"] == "aborted"
     assert nb.run("import os; os.path.exists('ran')").result == "False"
-
-
-def test_a_remote_kernel_that_died_between_cells_is_told_once(nb: Notebook) -> None:
-    pid = int(nb.run("import os; x = 1; os.getpid()").result)
-    os.kill(pid, signal.SIGKILL)
-    wait_for(lambda: ended(pid), "the remote kernel to end")
-    assert "killed by SIGKILL" in nb.run("x").error
-    assert nb.run("'x' in globals()").result == "False"
 
 
 def test_a_restart_that_was_asked_for_is_no_error(nb: Notebook) -> None:

@@ -1,0 +1,391 @@
+"""Wrong options, broken machines, sudden deaths: one clear error each, and the notebook goes on."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+
+from jupyter_gpu_remote.config import state_dir
+from jupyter_gpu_remote.registry import Registry
+from tests.conftest import need, wait_for
+from tests.notebooks import Notebook, Ran, notebook
+from tests.sshd import Sshd, make_key
+
+from .frontend import write_config
+
+
+def refused(ran: Ran, *texts: str) -> None:
+    """Check that a cell gave one error of ours that has all `texts` and no code of ours in it."""
+    assert ran.reply["status"] == "error", ran
+    assert len(ran.of("error")) == 1
+    shown = "\n".join(ran.reply["traceback"])
+    assert "Traceback" not in shown
+    assert "jupyter_gpu_remote" not in shown.replace("jupyter_gpu_remote_config", "")
+    for text in texts:
+        assert text in shown
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> Path:
+    """Give the folder of a notebook."""
+    folder = tmp_path / "work"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def ssh_agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Give the socket of the user's SSH agent."""
+    socket = tmp_path_factory.mktemp("agent") / "socket"
+    if not shutil.which("ssh-agent"):
+        yield socket
+        return
+    agent = subprocess.Popen(["ssh-agent", "-D", "-a", socket], stdout=subprocess.DEVNULL)
+    try:
+        wait_for(socket.exists, "ssh-agent")
+        yield socket
+    finally:
+        agent.kill()
+        agent.wait()
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory, ssh_agent: Path) -> Iterator[Notebook]:
+    """Give a notebook for many tests, whose user has an SSH agent."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JUPYTER_GPU_REMOTE_DIR", str(tmp_path_factory.mktemp("state")))
+        patch.setenv("SSH_AUTH_SOCK", str(ssh_agent))
+        with notebook(tmp_path_factory.mktemp("work")) as opened:
+            yield opened
+
+
+# -- options and names --------------------------------------------------------------------------------
+
+WRONG = {
+    "--gpuu A100": ["--gpuu", "Did you mean --gpu?"],
+    "--gpu A1000": ["'A1000'", "Did you mean A100"],
+    "--gpu A100:x": ["'x'", "A100:2"],
+    "--gpu": ["--gpu needs a value"],
+    "A100": ["'A100'", "--gpu A100"],
+    '--gpu "A100': ["quotes"],
+    "--max-price cheap": ["--max-price", "'cheap'", "--max-price 4"],
+    "--on nosuch": ["'nosuch'", "--cloud ssh"],
+    "--cloud nosuch": ["'nosuch'", "local, ssh"],
+    "--cloud ssh": ["--on user@host"],
+    "--cloud ssh --on 'a b'": ["'a b'", "user@host"],
+    "--cloud ssh --on root@-oProxyCommand=x": ["no SSH destination"],
+    "--cloud ssh --on no.such.host.invalid": ["no.such.host.invalid", "resolve"],
+    "--cloud ssh --on me@127.0.0.1:1": ["me@127.0.0.1:1", "refused", "SSH server listens"],
+    "--gpu H100": ["H100", "--cloud local --gpu H100"],
+    "--cloud local --cpus 9999": ["--cpus"],
+}
+
+
+@pytest.mark.parametrize("options", WRONG)
+def test_wrong_options_are_told_with_the_next_step(shared: Notebook, options: str) -> None:
+    refused(shared.remote("1", options), "Next: ", *WRONG[options])
+
+
+@pytest.mark.parametrize(
+    ("line", "texts"),
+    [
+        ("lsit", ["'lsit'", "Did you mean list?"]),
+        ("down nosuch", ["'nosuch'"]),
+        ("extend soon", ["'soon'"]),
+        ("extend", ["MINUTES"]),
+        ("list --jsno", ["--jsno"]),
+    ],
+)
+def test_wrong_verbs_are_told_with_the_next_step(shared: Notebook, line: str, texts: list[str]) -> None:
+    refused(shared.run(f"%remote {line}"), "Next: ", *texts)
+
+
+def test_a_wrong_option_leaves_the_notebook_usable(shared: Notebook) -> None:
+    shared.remote("1", "--gpuu A100")
+    assert shared.remote("6 * 7").result == "42"
+
+
+def test_our_traceback_is_shown_to_who_asks_for_it(shared: Notebook) -> None:
+    ran = shared.remote("1", "--cloud local --cpus 9999 --debug")
+    assert "fleet.py" in "\n".join(ran.reply["traceback"])
+
+
+# -- machines over SSH --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def server(tmp_path: Path, ssh_agent: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Sshd]]:
+    """Give what starts SSH servers that the user's agent has the keys of."""
+    need(shutil.which("ssh-agent") and shutil.which("ssh"), "an OpenSSH client")
+    started: list[Sshd] = []
+    monkeypatch.setenv("SSH_AUTH_SOCK", str(ssh_agent))
+
+    def start(**options: str) -> Sshd:
+        folder = tmp_path / f"sshd{len(started)}"
+        folder.mkdir()
+        sshd = Sshd(folder, options)
+        started.append(sshd)
+        # so many keys would be too many for a server
+        subprocess.run(["ssh-add", "-q", "-D"], check=True, stderr=subprocess.DEVNULL)
+        subprocess.run(["ssh-add", "-q", sshd.key_file], check=True)
+        return sshd.start()
+
+    try:
+        yield start
+    finally:
+        for sshd in started:
+            sshd.stop()
+
+
+def on(sshd: Sshd) -> str:
+    """Return the options that name a server."""
+    return f"--cloud ssh --on {sshd.address.user}@127.0.0.1:{sshd.port}"
+
+
+@contextmanager
+def mounted(folder: Path, options: str) -> Iterator[Path]:
+    """Give a file system of its own at `folder`."""
+    need(os.geteuid() == 0, "root, to mount a file system")
+    folder.mkdir(parents=True)
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], check=False)
+    need(done.returncode == 0, "the right to mount a file system")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", folder], check=True)
+
+
+def test_a_key_that_is_not_accepted_is_told_with_a_command_to_try(
+    shared: Notebook, server: Callable[..., Sshd]
+) -> None:
+    sshd = server(AuthorizedKeysFile="none")
+    user, port = sshd.address.user, sshd.port
+    ran = shared.remote("1", on(sshd))
+    refused(ran, "does not accept the login", f"ssh -o BatchMode=yes -p {port} {user}@127.0.0.1")
+    assert shared.remote("6 * 7").result == "42"
+
+
+def test_a_machine_without_python_is_told(
+    shared: Notebook, tmp_path: Path, server: Callable[..., Sshd]
+) -> None:
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for name in ("sh", "bash", "cat", "env"):
+        if path := shutil.which(name):
+            (programs / name).symlink_to(path)
+    sshd = server(SetEnv=f"HOME={tmp_path} PATH={programs}")
+    refused(shared.remote("1", on(sshd)), "There is no python3", "apt-get install python3")
+
+
+def test_a_home_that_cannot_be_written_is_told(
+    shared: Notebook, tmp_path: Path, server: Callable[..., Sshd]
+) -> None:
+    with mounted(tmp_path / "home", "ro") as home:
+        sshd = server(SetEnv=f"HOME={home}")
+        refused(shared.remote("1", on(sshd)), "Read-only file system", "must be writable")
+
+
+def test_a_home_too_small_for_the_agent_is_told(
+    shared: Notebook, tmp_path: Path, server: Callable[..., Sshd]
+) -> None:
+    with mounted(tmp_path / "home", "size=2m") as home:
+        sshd = server(SetEnv=f"HOME={home}")
+        refused(shared.remote("1", on(sshd)), "No space left", "df -h ~")
+
+
+def test_a_login_that_runs_no_commands_is_told(shared: Notebook, server: Callable[..., Sshd]) -> None:
+    sshd = server(ForceCommand="echo this account is for mail only; exit 1")
+    refused(shared.remote("1", on(sshd)), "this account is for mail only", "Next: ")
+
+
+def test_a_changed_host_key_is_refused_until_the_user_forgets_the_old_one(
+    shared: Notebook, tmp_path: Path, server: Callable[..., Sshd]
+) -> None:
+    # a broken login is enough: the key was learnt before
+    sshd = server(ForceCommand="exit 1")
+    refused(shared.remote("1", on(sshd)), "Setting up the machine failed")
+    sshd.stop()
+    sshd.host_key_file = make_key(tmp_path / "other")
+    sshd.start()
+    ran = shared.remote("1", on(sshd))
+    refused(ran, "shows another host key", "Nothing was sent to it")
+    command = ran.reply["traceback"][-1].rpartition("forget the old key: ")[2]
+    subprocess.run(shlex.split(command), check=True, capture_output=True)
+    refused(shared.remote("1", on(sshd)), "Setting up the machine failed")
+
+
+def test_a_server_that_goes_away_in_a_cell_is_told_and_the_cell_found_again(
+    work: Path, tmp_path: Path, server: Callable[..., Sshd], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_config(monkeypatch, tmp_path / "config", reconnect_timeout=1)
+    sshd = server()
+    with notebook(work) as nb:
+        go = tmp_path / "go"
+        code = f"print('begun', flush=True)\nimport os, time\nwhile not os.path.exists({str(go)!r}):"
+        running = nb.send(f"%%remote {on(sshd)}\n{code} time.sleep(0.01)\n'on'")
+        nb.wait(running, until=lambda ran: "begun" in ran.text)
+        sshd.stop()
+        refused(nb.wait(running), "did not answer", "Cost: ", "%remote attach")
+        refused(nb.remote("1", on(sshd)), "cannot be reached", "SSH server listens")
+        sshd.start()
+        go.touch()
+        ran = nb.run("%remote attach")
+        assert "begun" in ran.text
+        assert ran.result == "'on'"
+
+
+# -- deaths over there --------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module", params=["python3", "gpu-remote"])
+def face(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Notebook, str]]:
+    """Give a notebook of each face, and its state folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        state = str(tmp_path_factory.mktemp("state"))
+        patch.setenv("JUPYTER_GPU_REMOTE_DIR", state)
+        with notebook(tmp_path_factory.mktemp("work"), kernel_name=request.param) as opened:
+            top = "%%remote\n" if request.param == "python3" else ""
+            opened.cell = lambda code: opened.run(top + code)
+            opened.begin = lambda code: begin(opened, top + code)
+            yield opened, state
+
+
+@pytest.fixture
+def nb(face: tuple[Notebook, str], monkeypatch: pytest.MonkeyPatch) -> Notebook:
+    """Give a notebook of each face with a machine; its `cell` runs code there."""
+    opened, state = face
+    monkeypatch.setenv("JUPYTER_GPU_REMOTE_DIR", state)
+    assert not opened.cell("x = 1").error
+    return opened
+
+
+def begin(nb: Notebook, code: str) -> str:
+    """Start a cell and wait until it has printed."""
+    request = nb.send(code)
+    nb.wait(request, until=lambda ran: ran.text)
+    return request
+
+
+def there(*words: str) -> list[psutil.Process]:
+    """Return the processes of the machine that have `words` in their command line."""
+    (machine,) = Registry().machines()
+    home = f"{state_dir().resolve()}/machines/{machine.name}/home"
+    found = []
+    for process in psutil.process_iter(["environ", "cmdline"]):
+        line = " ".join(process.info["cmdline"] or ())
+        if (process.info["environ"] or {}).get("HOME") == home and all(word in line for word in words):
+            found.append(process)
+    return found
+
+
+def kill(processes: list[psutil.Process]) -> None:
+    """Kill processes and wait for their ends."""
+    assert processes
+    for process in processes:
+        process.kill()
+    psutil.wait_procs(processes, timeout=10)
+
+
+WAITS = "print('begun', flush=True)\nimport time; time.sleep(600)"
+DEATHS = {
+    "import os; os._exit(7)": "exited with code 7",
+    "import os; os.kill(os.getpid(), 9)": "killed by SIGKILL",
+    "import ctypes; ctypes.string_at(0)": "killed by SIGSEGV",
+}
+
+
+@pytest.mark.parametrize("code", DEATHS)
+def test_a_kernel_that_dies_in_a_cell_is_told_with_the_cause(nb: Notebook, code: str) -> None:
+    refused(nb.cell(code), DEATHS[code], "variables are lost", "The machine still runs", "Next: ")
+    assert nb.cell("'x' in globals()").result == "False"
+
+
+def test_a_kernel_that_is_killed_for_memory_is_told_so(nb: Notebook) -> None:
+    group = Path("/sys/fs/cgroup/memory" if Path("/sys/fs/cgroup/memory").is_dir() else "/sys/fs/cgroup")
+    group /= f"gpu-remote-test-{os.getpid()}"
+    try:
+        group.mkdir()
+        pid = nb.cell("import os; os.getpid()").result
+        limits = ("memory.limit_in_bytes", "memory.memsw.limit_in_bytes", "memory.max", "memory.swap.max")
+        for limit in limits:
+            if (group / limit).exists():
+                (group / limit).write_text(str(0 if "swap.max" in limit else 400 << 20))
+        (group / "cgroup.procs").write_text(pid)
+    except OSError as e:
+        need(False, f"a memory cgroup of our own: {e}")
+    try:
+        refused(nb.cell("y = b'x' * (1 << 30)"), "out of memory", "Next: ")
+        assert nb.cell("6 * 7").result == "42"
+    finally:
+        group.rmdir()
+
+
+def test_a_kernel_that_died_between_cells_is_told_once(nb: Notebook) -> None:
+    kill([psutil.Process(int(nb.cell("import os; os.getpid()").result))])
+    # it may have been sent before the death was known here, and then ran in the fresh kernel
+    ran = nb.cell("x")
+    for text in ("killed by SIGKILL", "variables are lost"):
+        assert text in ran.error + ran.stream("stderr")
+    assert nb.cell("'x' in globals()").result == "False"
+
+
+def test_an_agent_that_is_killed_between_cells_is_not_noticed(nb: Notebook) -> None:
+    kill(there("jupyter_gpu_remote.agent"))
+    assert nb.cell("x").result == "1"
+
+
+def test_an_agent_that_is_killed_in_a_cell_is_told_and_the_cell_goes_on(nb: Notebook) -> None:
+    running = nb.begin("print('begun', flush=True)\nprint(input('go? '))")
+    nb.client.get_stdin_msg(timeout=30)
+    kill(there("jupyter_gpu_remote.agent"))
+    nb.client.input("went on")
+    ran = nb.wait(running)
+    assert "went on" in ran.text
+    assert "some output may be missing" in ran.stream("stderr")
+    assert nb.cell("x").result == "1"
+
+
+def test_a_machine_that_is_gone_between_cells_is_told_once(nb: Notebook) -> None:
+    (machine,) = Registry().machines()
+    kill(there())
+    refused(nb.cell("x"), machine.name, "has ended", "costs nothing", "Run the cell again")
+    assert nb.cell("'x' in globals()").result == "False"
+
+
+def test_a_machine_that_is_gone_in_a_cell_is_told(nb: Notebook) -> None:
+    (machine,) = Registry().machines()
+    running = nb.begin(WAITS)
+    kill(there())
+    refused(nb.wait(running), machine.name, "has ended", "costs nothing", "Run the cell again")
+    assert nb.cell("6 * 7").result == "42"
+
+
+def test_a_kernel_that_cannot_start_is_told(nb: Notebook) -> None:
+    nb.cell("import os; p = os.path.expanduser('~/.ipython/profile_default/startup'); os.makedirs(p)")
+    nb.cell("open(p + '/broken.py', 'w').write('import os; os._exit(9)')")
+    refused(nb.cell("os._exit(3)"), "code 3")
+    refused(nb.cell("1"), "exited with code 9", "Next: ")
+    assert not nb.run("%remote down --yes").error
+
+
+def test_a_disk_that_fills_up_is_told(work: Path) -> None:
+    with mounted(state_dir() / "machines", "size=40m"), notebook(work) as nb:
+        ran = nb.remote("for i in range(60_000): print('y' * 1000)")
+        assert len(ran.text) == 60_000 * 1001
+        assert "The disk of the machine is full" in ran.stream("stderr")
+        assert nb.remote("open('f', 'wb').write(b'x' * (80 << 20))").reply["ename"] == "OSError"
+        nb.remote("import os; os.remove('f')")
+        (work / "big.bin").write_bytes(os.urandom(60 << 20))
+        refused(nb.remote("1"), "62.9 MB", "the disk there has", ".gpuignore")
+        (work / "big.bin").unlink()
+        assert nb.remote("6 * 7").result == "42"
