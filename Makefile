@@ -5,12 +5,12 @@ RUN := .venv/bin/python -m
 STAMP := .venv/.stamp
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint bench docs format clean system-demo system-test
+.PHONY: help demo test lint bench docs format screenshots clean system-demo system-test
 # a user-wide PIP_USER=1 or PIP_TARGET would install past the environment
 unexport PIP_USER PIP_TARGET PIP_PREFIX PYTHONHOME PYTHONPATH
 
 help:  ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(STAMP)-demo system-demo  ## See it work: the demo notebook, on a machine made here
 	PATH="$(CURDIR)/.venv/bin:$$PATH" .venv/bin/jupyter gpu-remote demo
@@ -34,6 +34,9 @@ bench: $(STAMP)-bench system-test  ## Measure us and the peers; writes benchmark
 docs: $(STAMP)-docs  ## Build the documentation into site/
 	$(RUN) mkdocs build --strict -q
 
+screenshots: $(STAMP)-screenshots  ## Take the pictures of the documentation; needs Chromium
+	PATH="$(CURDIR)/.venv/bin:$$PATH" .venv/bin/python tools/screenshots.py
+
 clean:  ## Remove what make made
 	rm -rf .venv site build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
@@ -48,7 +51,7 @@ $(STAMP)-venv: tools/make_venv.py
 	$(PYTHON) tools/make_venv.py .venv
 	@touch $@
 
-# -demo, -test, -lint, -bench and -docs are the extras of pyproject.toml
+# -demo, -test, -lint, -bench, -docs and -screenshots are the extras of pyproject.toml
 $(STAMP)-%: pyproject.toml $(STAMP)-venv
 	$(RUN) pip install -q --disable-pip-version-check -e '.[$*]'
 	@touch $@
