@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
 import queue
+import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.conftest import need
 from tests.notebooks import LIMIT, Notebook, Ran
 
 
@@ -122,3 +126,27 @@ def write_config(patch: pytest.MonkeyPatch, folder: Path, **traits: Any) -> Path
     file.write_text("".join(f"c.GpuRemote.{name} = {value!r}\n" for name, value in traits.items()))
     patch.setenv("JUPYTER_CONFIG_DIR", str(folder))
     return file
+
+
+def refused(ran: Ran, *texts: str) -> None:
+    """Check that a cell gave one error of ours that has all `texts` and no code of ours in it."""
+    assert ran.reply["status"] == "error", ran
+    assert len(ran.of("error")) == 1
+    shown = "\n".join(ran.reply["traceback"])
+    assert "Traceback" not in shown
+    assert "jupyter_gpu_remote" not in shown.replace("jupyter_gpu_remote_config", "")
+    for text in texts:
+        assert text in shown
+
+
+@contextlib.contextmanager
+def mounted(folder: Path, options: str) -> Iterator[Path]:
+    """Give a file system of its own at `folder`."""
+    need(os.geteuid() == 0, "root, to mount a file system")
+    folder.mkdir(parents=True)
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], check=False)
+    need(done.returncode == 0, "the right to mount a file system")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", folder], check=True)
