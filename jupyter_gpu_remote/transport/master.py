@@ -32,6 +32,7 @@ _NAME_MAX = 32
 _FOLDER_MAX = 104 - 1 - 17 - 1 - _NAME_MAX
 # Nobody can listen there: the refusal takes exactly one round trip and starts nothing.
 _NOWHERE = "/dev/null/probe"
+_SETTLE = 5.0
 # What ssh neither expands nor splits.
 _PLAIN_PATH = re.compile(r"/[\w./+,@=-]{1,100}")
 
@@ -79,6 +80,7 @@ class Master:
         self.login = Login(address)
         self.path = control_dir() / (self.login.digest + lane)
         self._persist = 60 if lane else 600
+        self._login: threading.Thread | None = None
 
     def _beside(self, suffix: str) -> Path:
         return self.path.with_name(f"{self.path.name}.{suffix}")
@@ -175,12 +177,19 @@ class Master:
         while (code := process.poll()) is None:
             if self.listening():
                 # its command goes on behind our back: nobody needs to wait two round trips for `true`
-                threading.Thread(target=process.wait, name="ssh login", daemon=True).start()
+                self._login = threading.Thread(target=process.wait, name="ssh login", daemon=True)
+                self._login.start()
                 return 0
             if time.monotonic() > end:
                 raise diagnosis.no_answer(self.address, timeout)
             time.sleep(0.005)
         return code
+
+    def settle(self) -> None:
+        """Wait until the command of our login has ended: where one session is allowed, it is that one."""
+        if self._login is not None:
+            self._login.join(_SETTLE)
+            self._login = None
 
     def _forward(self, local: Path, remote: str, timeout: float) -> None:
         local.unlink(missing_ok=True)

@@ -114,6 +114,7 @@ class OpenSshTransport(BulkTransport):
         return _Process(self, process, argv[0], mark, stdin, stdout)
 
     def _command(self, argv: Sequence[str], mark: str) -> list[str]:
+        self._master.settle()
         return [*self._master.client, _HOST, command_line(argv, mark)]
 
     def _exit_code(self, code: int) -> int:

@@ -323,7 +323,10 @@ def test_an_agent_that_cannot_start_says_why_at_once(tmp_path: Path) -> None:
         ("import os; os._exit(3)", "exited with code 3"),
         ("import os; os.kill(os.getpid(), 9)", "killed by SIGKILL"),
         ("import os; os.kill(os.getpid(), 40)", "killed by signal 40"),
-        ("import ctypes; ctypes.string_at(0)", "(?s)killed by SIGSEGV.*It said: Fatal Python error.*Current thread"),
+        (
+            "import ctypes; ctypes.string_at(0)",
+            "(?s)killed by SIGSEGV.*It said: Fatal Python error.*Current thread",
+        ),
     ],
 )
 def test_a_kernel_that_dies_is_told_with_the_cause_and_a_fresh_one_runs(
