@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import _thread
 import contextlib
+import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
+
+_LOOK = 1.0
+"""Seconds between looking whether the process that started this one lives."""
 
 
 class Interrupts:
@@ -54,6 +59,18 @@ class Interrupts:
             _thread.interrupt_main()
         else:
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+    def end_with_parent(self) -> None:
+        """End the process when the one that started it is gone, if that is what Jupyter wants."""
+        if "JPY_PARENT_PID" in os.environ:
+            threading.Thread(target=self._watch_parent, name="parent", daemon=True).start()
+
+    def _watch_parent(self) -> None:
+        parent = os.getppid()
+        # with 1 as its parent a process was orphaned before we looked, unless Jupyter itself is 1
+        while os.getppid() == parent and (parent != 1 or os.environ["JPY_PARENT_PID"] == "1"):
+            time.sleep(_LOOK)
+        self.end()
 
     def end(self) -> None:
         """Interrupt the main thread in whatever it does: the process is to end."""

@@ -69,6 +69,7 @@ class RelayKernel:
     def run(self) -> None:
         """Serve until told to shut down."""
         self._interrupts.install()
+        self._interrupts.end_with_parent()
         self.front.publish("status", {"execution_state": "starting"}, {})
         self.front.start()
         self._jobs.put(self._prepare_early)

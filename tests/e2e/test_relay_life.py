@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import socket
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -239,6 +240,19 @@ def test_there_may_be_nothing_to_attach_to(nb: Notebook) -> None:
     nb.manager.restart_kernel()
     nb.client.wait_for_ready(30)
     assert "has run no cell" in nb.run("%remote attach").text
+
+
+def test_the_process_ends_with_the_one_that_started_it(nb: Notebook, tmp_path: Path) -> None:
+    code = (
+        "from jupyter_client import KernelManager; import sys, time;"
+        f"manager = KernelManager(kernel_name={KERNEL!r}); manager.start_kernel(cwd={str(tmp_path)!r});"
+        "print(manager.provisioner.pid, flush=True); time.sleep(600)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as starter:
+        assert starter.stdout
+        process = psutil.Process(int(starter.stdout.readline()))
+        starter.kill()
+    wait_for(lambda: ended(process.pid), "the kernel process to end")
 
 
 # -- deaths -------------------------------------------------------------------------------------------

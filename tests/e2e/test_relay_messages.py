@@ -110,6 +110,7 @@ def test_two_frontends_share_the_kernel(nb: Notebook) -> None:
     try:
         other.wait_for_ready(30)
         mine = nb.send("shared = 1; input('mine? ')")
+        nb.wait(mine, until=lambda ran: ran.of("execute_input"))
         theirs = other.execute("shared += 1; input('theirs? ')")
         ran = nb.wait(mine, answer=lambda prompt, _: "a")
         assert ran.result == "'a'"
