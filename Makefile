@@ -16,7 +16,7 @@ demo: $(STAMP)-demo system-demo  ## See it work: the demo notebook, on a machine
 	PATH="$(CURDIR)/.venv/bin:$$PATH" .venv/bin/jupyter gpu-remote demo
 
 test: $(STAMP)-test system-test  ## Run the tests (ARGS="-k name" for some of them)
-	$(RUN) pytest -q $(ARGS)
+	$(RUN) pytest -q -n 3 --dist loadfile $(ARGS)
 
 lint: $(STAMP)-lint  ## Check style, types and layers
 	$(RUN) ruff check

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 import time
 from collections.abc import Callable
 
 import pytest
+
+_RUNTIME = pytest.StashKey[str]()
 
 
 def need(condition: object, reason: str) -> None:
@@ -25,6 +29,16 @@ def wait_for(condition: Callable[[], object], what: str, limit: float = 30) -> N
         if time.monotonic() > end:
             pytest.fail(f"waited {limit} s for {what}")
         time.sleep(0.01)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep shared SSH connections apart from the user's own, and from those of tests that run beside."""
+    config.stash[_RUNTIME] = os.environ["XDG_RUNTIME_DIR"] = tempfile.mkdtemp(prefix="gr-", dir="/tmp")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Remove what `pytest_configure` made."""
+    shutil.rmtree(config.stash[_RUNTIME], ignore_errors=True)
 
 
 @pytest.fixture(autouse=True)

@@ -504,8 +504,8 @@ def test_the_spare_kernel_is_used_and_replaced(agents: Agents) -> None:
     first = spare(agents)
     seen = agents.kernel(env={"COLOUR": "red"})
     assert seen.kernel.facts["pid"] == first
-    assert seen.value("__import__('os').environ['COLOUR'], __import__('os').getcwd()") == str(
-        ("red", str(agents.work))
+    assert seen.value("__import__('os').environ['COLOUR'] + __import__('os').getcwd()") == repr(
+        f"red{agents.work}"
     )
     wait_for(lambda: spare(agents) not in (0, first), "another spare kernel")
 
