@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from shutil import which
+from tempfile import TemporaryDirectory
 
 import psutil
 import pytest
@@ -23,13 +25,12 @@ EACH_ONCE = "".join(f"{i}\n" for i in range(LINES))
 def book(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Notebook]:
     """A notebook whose processes can be told from those of others."""
     need(which("ssh"), "OpenSSH, whose connection can be cut from outside")
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
         patch.setenv("JUPYTER_GPU_REMOTE_DIR", str(tmp_path_factory.mktemp("state")))
-        sockets = tmp_path_factory.mktemp("run")
-        sockets.chmod(0o700)
-        patch.setenv("XDG_RUNTIME_DIR", str(sockets))
+        sockets = stack.enter_context(TemporaryDirectory(prefix="gr-", dir="/tmp"))  # sockets want it short
+        patch.setenv("XDG_RUNTIME_DIR", sockets)
         with notebook(tmp_path_factory.mktemp("notebook")) as opened:
-            opened.sockets, opened.state = str(sockets), os.environ["JUPYTER_GPU_REMOTE_DIR"]
+            opened.sockets, opened.state = sockets, os.environ["JUPYTER_GPU_REMOTE_DIR"]
             assert not opened.remote("import time").error
             yield opened
 
