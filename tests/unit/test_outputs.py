@@ -70,8 +70,8 @@ def test_what_moves_between_two_runs_is_no_difference(
 
 
 def test_each_run_may_stand_in_a_folder_of_its_own() -> None:
-    here, there = [stream("/a/work/m.py and ~/work")], [stream("/b/m.py and /b")]
-    assert same(here, there, local_folders=["/a/work", "~/work"], remote_folders=["/b"]) == []
+    here, there = [stream("/a/folder/m.py and ~/folder")], [stream("/b/m.py and /b")]
+    assert same(here, there, local_folders=["/a/folder", "~/folder"], remote_folders=["/b"]) == []
 
 
 def test_a_difference_is_told_with_its_place() -> None:
