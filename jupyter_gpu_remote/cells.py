@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent import futures
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,7 +15,9 @@ from typing import Any
 from . import options
 from .config import GpuRemote, load_settings
 from .errors import ConnectionLostError, GpuRemoteError, KernelError
+from .exchange import Exchange, Outgoing
 from .kernel import Execution, RemoteKernel
+from .localnames import LocalNames
 from .magic import on_interrupt
 from .model import GpuRequest, MachineState
 from .notebook import Notebook, notebook_key
@@ -110,6 +113,10 @@ class RemoteCells:
         self._presses: list[float] = []
         self._keeps_folder = True
         self._on_press: Callable[[], Any] = _raise_interrupt
+        self.local = LocalNames(shell)
+        self.exchange: Exchange | None = None
+        self._machine = ""
+        self._outgoing: tuple[Execution | None, Outgoing] = None, Outgoing({})
         self._parsed: dict[str, tuple[GpuRequest, GpuRemote]] = {}
 
     # -- a cell ---------------------------------------------------------------------------------------
@@ -117,30 +124,33 @@ class RemoteCells:
     async def run(self, line: str, cell: str) -> None:
         """Run a cell and let the local kernel's loop go on meanwhile."""
         loop = asyncio.get_running_loop()
+        self.local.nothing_ran()
         with self._errors_shown(line), on_interrupt(self._pressed):
-            execution = self._start(line, cell, whole=True)
-            if execution is None:
-                return
-            self.relay.wake = lambda: loop.call_soon_threadsafe(self._answer_input)
-            self._on_press = lambda: loop.call_soon_threadsafe(self._interrupt, execution)
-            over = asyncio.Event()
-            execution.future.add_done_callback(lambda _: loop.call_soon_threadsafe(over.set))
-            try:
-                await over.wait()
-            finally:
-                self._on_press = _raise_interrupt
-            self._finish(execution)
+            while execution := self._start(line, cell, whole=True):
+                self.relay.wake = lambda: loop.call_soon_threadsafe(self._answer_input)
+                self._on_press = functools.partial(loop.call_soon_threadsafe, self._interrupt, execution)
+                over = asyncio.Event()
+                execution.future.add_done_callback(lambda _: loop.call_soon_threadsafe(over.set))  # noqa: B023
+                try:
+                    await over.wait()
+                finally:
+                    self._on_press = _raise_interrupt
+                if self._finish(execution):
+                    return
 
     def run_blocking(self, line: str, cell: str) -> None:
         """Run a cell and wait for its end."""
         sys.stdout.flush()  # what was printed before comes before
         with self._errors_shown(line), on_interrupt(self._pressed):
-            execution = self._start(line, cell)
-            if execution is not None:
-                self.wait(execution)
+            while (execution := self._start(line, cell)) and not self.wait(execution):
+                pass
 
-    def wait(self, execution: Execution) -> None:
-        """Wait for the end of a cell over there whose outputs appear here, and do what follows it."""
+    def wait(self, execution: Execution) -> bool:
+        """Wait for the end of a cell over there whose outputs appear here, and do what follows it.
+
+        Returns:
+            Whether it was run: the kernel may lack a variable that it was believed to have.
+        """
         self._on_press = lambda: self._interrupt(execution)
         try:
             while not execution.future.done():
@@ -148,7 +158,7 @@ class RemoteCells:
                 self._answer_input()
         finally:
             self._on_press = _raise_interrupt
-        self._finish(execution)
+        return self._finish(execution)
 
     def _start(self, line: str, cell: str, whole: bool = False) -> Execution | None:
         try:
@@ -165,12 +175,35 @@ class RemoteCells:
         self._keeps_folder = config.sync
         if notebook.sync is not None and config.sync:
             self._transfer(notebook.sync.push)
-        assert notebook.kernel is not None
-        return notebook.kernel.execute(
+        assert notebook.kernel is not None and self.exchange is not None
+        outgoing = self.exchange.pack(
+            cell, options.names(config.in_), options.names(config.out), config.auto_in
+        )
+        self._status.end_progress()
+        execution = notebook.kernel.execute(
             cell,
             begin=lambda execution: self.relay.begin(execution, whole),
+            buffers=outgoing.parts,
             allow_stdin=self.relay.can_ask,
+            gpu_remote=outgoing.wish,
         )
+        self._outgoing = execution, outgoing
+        return execution
+
+    def carry(self, put: Sequence[str] = (), get: Sequence[str] = ()) -> None:
+        """Move variables to the notebook's machine or from there, without a cell."""
+        if not self.notebook.is_ready(GpuRequest()):
+            self.prepare(GpuRequest(), self.config)
+        kernel = self.notebook.kernel
+        assert kernel is not None and self.exchange is not None
+        done = False
+        while not done:
+            outgoing = self.exchange.pack("", put, get, auto=False)
+            execution = kernel.execute(
+                "", buffers=outgoing.parts, silent=True, store_history=False, gpu_remote=outgoing.wish
+            )
+            self._outgoing = execution, outgoing
+            done = self.wait(execution)
 
     def prepare(self, request: GpuRequest, config: GpuRemote) -> None:
         """Attach this notebook to a machine that fits, launching it if need be."""
@@ -181,12 +214,16 @@ class RemoteCells:
             self._status.end()
             return
         self.relay.serve(self.notebook.kernel)
+        if before is None or before.id != self.notebook.kernel.id or self._machine != machine.name:
+            self.local.ledger.forget()
+        self._machine = machine.name
+        self.exchange = self.notebook.open_exchange(self.shell.user_ns, self.local.ledger)
         self._status.end(f"{machine.offer.title} · {machine.name} · ready in {self._status.seconds:.1f} s")
         self._status = StatusLine(for_shell(self.shell))
         if self.notebook.unsynced and config.sync:
             _warn(self.notebook.unsynced)
 
-    def _finish(self, execution: Execution) -> None:
+    def _finish(self, execution: Execution) -> bool:
         shown = self.relay.end(execution)
         reply = execution.future.result()
         for payload in reply.get("payload", ()):
@@ -196,8 +233,18 @@ class RemoteCells:
         if execution.files_changed and self._keeps_folder and self.notebook.sync is not None:
             self.notebook.sync.remote_changed()
             self._transfer(self.notebook.sync.pull)
+        ours, outgoing = self._outgoing
+        was_run = ours is not execution or self._settle(outgoing, reply)
         if reply["status"] != "ok":
             raise remote_error(reply, shown)
+        return was_run
+
+    def _settle(self, outgoing: Outgoing, reply: dict[str, Any]) -> bool:
+        assert self.exchange is not None
+        try:
+            return self.exchange.settle(outgoing, reply)
+        finally:
+            self._status.end_progress()
 
     def _carry_out(self, payload: dict[str, Any]) -> None:
         """Do what the remote cell asks of the frontend."""
@@ -286,6 +333,7 @@ class RemoteCells:
         """Let go of the machine, and leave the shell as it was."""
         self.notebook.detach()
         self.relay.close()
+        self.local.close()
         self.shell.__dict__.pop("_showtraceback", None)
 
 

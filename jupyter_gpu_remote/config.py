@@ -47,6 +47,9 @@ class GpuRemote(Configurable):
     cpus = Int(0, min=0, help="At least this many CPU cores.").tag(config=True, option="N")
     memory = Float(0.0, min=0, help="At least this much memory, in GB.").tag(config=True, option="GB")
     disk = Float(0.0, min=0, help="Disk size, in GB.").tag(config=True, option="GB")
+    in_ = Unicode("", help="Variables to send, whatever their size.").tag(config=True, option="A,B")
+    out = Unicode("", help="Variables to bring back after the cell.").tag(config=True, option="C,D")
+    auto_in = Bool(True, help="Send the variables that the cell reads.").tag(config=True, option="")
     sync = Bool(True, help="Keep the notebook's folder the same on both sides.").tag(config=True, option="")
 
     idle = Float(30.0, min=0, help="Minutes without a running cell after which a machine ends itself.").tag(

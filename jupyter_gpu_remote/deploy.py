@@ -31,8 +31,15 @@ from .transport.base import Transport
 Report = Callable[[str], None]
 
 _HERE = Path(__file__).parent
-_BUNDLED = ("agent",)
-_REQUIREMENTS = ["inotify_simple>=1.3", "ipykernel>=7.4,<8", "ipywidgets>=8.1,<9"]
+_BUNDLED = ("agent", "variables")
+_REQUIREMENTS = [
+    "blake3>=1",
+    "cloudpickle>=3.1,<4",
+    "inotify_simple>=1.3",
+    "ipykernel>=7.4,<8",
+    "ipywidgets>=8.1,<9",
+    "zstandard>=0.23",
+]
 _BUILT = "/.gpu-remote/env/"
 _BILLED = "The machine still runs."
 _START_LIMIT = 90.0

@@ -6,6 +6,7 @@ agent drops what it is sent again and has already.
 
 from __future__ import annotations
 
+import base64
 import concurrent.futures
 import json
 import logging
@@ -90,6 +91,11 @@ class RemoteKernel:
     def position(self) -> int:
         """The number of the journal record that comes next."""
         return self._next or 0
+
+    @property
+    def store(self) -> tuple[str, bytes]:
+        """Where the data of variables lies over there, and the machine's key for it."""
+        return str(self._answer["store"]["folder"]), base64.b64decode(self._answer["store"]["key"])
 
     @property
     def is_open(self) -> bool:
@@ -197,13 +203,18 @@ class RemoteKernel:
         return uuid.uuid4().hex
 
     def execute(
-        self, code: str, begin: Callable[[Execution], None] = lambda _: None, **options: Any
+        self,
+        code: str,
+        begin: Callable[[Execution], None] = lambda _: None,
+        buffers: Sequence[wire.Part] = (),
+        **options: Any,
     ) -> Execution:
         """Start a cell; its outputs go to the listener, its end to the future of what is returned.
 
         Args:
             code: The cell.
             begin: Called before anything is sent, so that no output comes unexpected.
+            buffers: Data that goes with it.
             options: More fields of the execute request.
         """
         execution = self.follow(self.new_id())
@@ -217,7 +228,7 @@ class RemoteKernel:
             "stop_on_error": True,
             **options,
         }
-        self.send(wire.SHELL, "execute_request", content, msg_id=execution.msg_id)
+        self.send(wire.SHELL, "execute_request", content, buffers=buffers, msg_id=execution.msg_id)
         return execution
 
     def follow(self, msg_id: str) -> Execution:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from . import options
-from .verbs import SHARED, Desk, Verbs, split
+from .options import names
+from .verbs import SHARED, Desk, Verbs, argument, split
 from .verbs.attach import attach
 from .verbs.overview import as_table
 
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
     from .cells import RemoteCells
 
 _PROG = "%remote"
+_NAMES = argument("variables", nargs="+", metavar="VARIABLE", help="their names")
 
 
 def carry_out(line: str, cells: RemoteCells) -> None:
@@ -32,12 +35,25 @@ def carry_out(line: str, cells: RemoteCells) -> None:
         if why := attach(cells):
             desk.say(why)
 
+    @verbs.verb("Bring variables of the machine here.", _NAMES, name="get")
+    def _get(desk: Desk, variables: list[str]) -> None:
+        _carry(desk, cells, get=variables)
+
+    @verbs.verb("Send variables to the machine, whatever their size.", _NAMES, name="put")
+    def _put(desk: Desk, variables: list[str]) -> None:
+        _carry(desk, cells, put=variables)
+
     try:
         act = verbs.parse(words, desk)
     except options.HelpRequested as help:
         print(help)
         return
     act()
+
+
+def _carry(desk: Desk, cells: RemoteCells, put: Sequence[str] = (), get: Sequence[str] = ()) -> None:
+    desk.machine()  # or there would be one made for this
+    cells.carry([n for name in put for n in names(name)], [n for name in get for n in names(name)])
 
 
 def desk_of(cells: RemoteCells) -> Desk:

@@ -198,6 +198,7 @@ class Machine:
     address: Address | None = None
     python: str = ""
     poweroff: Sequence[str] = ()
+    trusted: bool = False
     home: str = ""
     agent_socket: str = ""
     created_at: float = 0.0

@@ -7,19 +7,24 @@ import functools
 import hashlib
 import os
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from .config import GpuRemote
+from .exchange import Exchange
+from .exchange.ledger import Ledger
 from .fleet import Fleet
 from .kernel import Listener, RemoteKernel
 from .machine import LiveMachine
 from .model import GpuRequest, Machine
 from .registry import Registry
-from .removal import sync_folder
+from .removal import blob_folder, sync_folder
 from .sync import FolderSync
 from .sync.remote import AgentFolder
+
+if TYPE_CHECKING:
+    from .exchange.blobs import Blobs
 
 Report = Callable[[str, str], None]
 
@@ -39,6 +44,11 @@ def notebook_key(connection_file: str = "") -> str:
 def short_hash(*texts: str) -> str:
     """Return a few letters that stand for `texts`."""
     return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:10]
+
+
+def _missing(agent: Requests, blobs: list[str]) -> list[str]:
+    """Ask the agent which blobs the machine lacks."""
+    return list(agent.request("missing", blobs=blobs))
 
 
 class Requests(Protocol):
@@ -185,6 +195,29 @@ class Notebook:
         if self.unsynced:
             return
         self.sync = open_sync(self.live, self.kernel, self.folder, self._progress, known["folder"])
+
+    def open_exchange(self, namespace: MutableMapping[str, Any], ledger: Ledger) -> Exchange:
+        """Return what moves the variables of `namespace` to and from this notebook's kernel."""
+        live, kernel = self.live, self.kernel
+        assert live is not None and kernel is not None
+        folder, key = kernel.store
+
+        def open_blobs() -> Blobs:
+            from .exchange.blobs import Blobs
+            from .variables.store import Store
+
+            here = Store(blob_folder(live.machine.name), key)
+            missing = functools.partial(_missing, kernel)
+            patience = self.config.reconnect_timeout
+            return Blobs(live.transport, live.machine.python, folder, missing, here, self._progress, patience)
+
+        machine = live.machine
+        distrusted = ""
+        if machine.provider == "ssh" and not machine.trusted:
+            distrusted = (
+                f"{machine.name} was not made here: taking variables from it would run here what it sends."
+            )
+        return Exchange(namespace, ledger, open_blobs, folder, key, distrusted)
 
     def detach(self) -> None:
         """Let go of kernel and machine; both go on."""

@@ -78,6 +78,11 @@ def request(config: GpuRemote) -> GpuRequest:
     return GpuRequest(**values)
 
 
+def names(listed: str) -> list[str]:
+    """Return the names of a list with commas."""
+    return [name for part in listed.split(",") if (name := part.strip())]
+
+
 def help_text(prog: str = "%%remote") -> str:
     """Return all options with their meaning and a few examples."""
     return f"{prog} [options]\n\n{_parser().format_help()}\n{_EXAMPLES.format(prog=prog)}"
@@ -165,4 +170,4 @@ def _wanted(trait: TraitType[Any, Any]) -> str:
 
 
 def _option(name: str) -> str:
-    return "--" + name.replace("_", "-")
+    return "--" + name.rstrip("_").replace("_", "-")

@@ -85,6 +85,7 @@ def end(registry: Registry, name: str, state: MachineState, note: str, *, rented
         _disconnect(machine.address)
     shutil.rmtree(key_folder(name), ignore_errors=True)
     shutil.rmtree(sync_folder(name), ignore_errors=True)
+    shutil.rmtree(blob_folder(name), ignore_errors=True)
 
 
 def _disconnect(address: Address) -> None:
@@ -97,6 +98,11 @@ def _disconnect(address: Address) -> None:
 def sync_folder(name: str) -> Path:
     """Return where the syncs with a machine keep what they know, while it exists."""
     return state_dir() / "sync" / name
+
+
+def blob_folder(name: str) -> Path:
+    """Return where data is kept that variables brought from a machine, while it exists."""
+    return state_dir() / "blobs" / name
 
 
 def key_folder(name: str) -> Path:

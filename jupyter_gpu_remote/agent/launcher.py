@@ -6,14 +6,28 @@ Runs in the kernel's own Python, which may be of another environment than the ag
 from __future__ import annotations
 
 import faulthandler
+import importlib.util
 import os
 import signal
 import sys
+from pathlib import Path
 from typing import Any
 
 signal.signal(signal.SIGINT, signal.SIG_IGN)  # while it starts; ipykernel lets cells be interrupted
 faulthandler.enable(os.dup(2))  # what follows takes over descriptor 2
 del sys.path[0]  # this file's folder: its modules are not the user's
+
+
+def _import_ours() -> Any:
+    """Import what belongs to this file, under a name of its own: the user may have another version."""
+    folder = Path(__file__).parents[1]
+    spec = importlib.util.spec_from_file_location(
+        "_gpu_remote", folder / "__init__.py", submodule_search_locations=[str(folder)]
+    )
+    assert spec is not None
+    sys.modules["_gpu_remote"] = importlib.util.module_from_spec(spec)
+    return importlib.import_module("_gpu_remote.agent.inside")
+
 
 from ipykernel.kernelapp import IPKernelApp  # noqa: E402
 from tornado.ioloop import IOLoop  # noqa: E402
@@ -21,6 +35,8 @@ from tornado.ioloop import IOLoop  # noqa: E402
 
 class KernelApp(IPKernelApp):  # type: ignore[misc]
     """ipykernel without a limit on unread output."""
+
+    kernel_class = _import_ours().Kernel
 
     def init_iopub(self, context: Any) -> None:
         """Bind IOPub; ZMQ's default drops what more than 1000 messages have piled up before."""

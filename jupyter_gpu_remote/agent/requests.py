@@ -14,8 +14,10 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
+from ..variables.key import make_key
 from .clients import Client
 from .folder import answer
+from .packages import ensure
 
 if TYPE_CHECKING:
     from .server import Agent
@@ -102,6 +104,10 @@ def attach(
         "executions": list(found.executions),
         "folder": found.work.ident() if found.work else "",
         "kernel": {**found.facts, "id": found.id},
+        "store": {
+            "folder": str(agent.root / "store"),
+            "key": base64.b64encode(make_key(agent.root / "store.key")).decode(),
+        },
     }
 
 
@@ -126,6 +132,19 @@ def folder(agent: Agent, client: Client, path: str, question: str, data: str) ->
     work = agent.keeper.folder(path)
     asked = base64.b64decode(data)
     return agent.worker.submit(lambda: base64.b64encode(answer(work, question, asked)).decode())
+
+
+def missing(agent: Agent, client: Client, blobs: Sequence[str]) -> list[str]:
+    """Tell which blobs the store of variables lacks."""
+    folder = agent.root / "store"
+    return [name for name in blobs if not ((folder / name).exists() or (folder / f"{name}.zst").exists())]
+
+
+def packages(
+    agent: Agent, client: Client, needs: dict[str, Any], python: str, folder: str
+) -> Future[dict[str, Any]]:
+    """Have what a notebook needs installed; tell how far that is, and in which file it can be followed."""
+    return agent.worker.submit(ensure, needs, python, folder)
 
 
 def pause(agent: Agent, client: Client) -> None:
@@ -154,6 +173,8 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
         restart,
         stop,
         folder,
+        missing,
+        packages,
         pause,
         release,
         quit,

@@ -160,6 +160,13 @@ class Transport(ABC):
             OSError: It cannot be written here.
         """
 
+    @abstractmethod
+    def lanes(self, size: int) -> Sequence[Transport]:
+        """Return the connections over which commands move `size` bytes fastest side by side.
+
+        One may be named more than once, for as many commands.
+        """
+
     @property
     @abstractmethod
     def rsync_shell(self) -> Sequence[str] | None:

@@ -13,6 +13,7 @@ import secrets
 import sys
 import threading
 from abc import abstractmethod
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -108,8 +109,8 @@ class BulkTransport(Transport):
             size = info.st_size
             argv = [*PYTHON, _PUT, part]
             keep = [target, str(info.st_mode & 0o777)]
-            lanes = self._open_lanes() if size >= LARGE and self._far() else []
-            ranges = lanes * CHANNELS
+            lanes = self.lanes(size)
+            ranges = lanes if len(lanes) > 1 else []
             with CopyJob(failure, size, progress) as job:
                 for i, lane in enumerate(ranges):
                     start, end = size * i // len(ranges), size * (i + 1) // len(ranges)
@@ -119,10 +120,14 @@ class BulkTransport(Transport):
                     job.add(process, piece, partial(job.feed, process, piece, end - start))
                 job.wait()
                 # the rest, which is all or nothing
-                start = size if lanes else 0
+                start = size if ranges else 0
                 file.seek(start)
                 job.add(self.popen([*argv, str(start), str(size - start), *keep], stdin=file), file)
                 job.wait()
+
+    def lanes(self, size: int) -> Sequence[Transport]:
+        lanes = self._open_lanes() if size >= LARGE and self._far() else []
+        return lanes * CHANNELS or [self]
 
     def get(self, source: str, target: Path, progress: Progress | None = None) -> None:
         part = target.with_name(f".{secrets.token_hex(8)}.part")

@@ -72,6 +72,7 @@ def needed(source: str, namespace: Mapping[str, Any]) -> frozenset[str]:
     needs = _needs(names.reads | names.builtins, namespace)
     if not any(reach(namespace[name], namespace) for name in needs):
         return needs
+    # what functions read counts from where they are used, so the cell is walked once more
     walk = _walk(source, lambda name: reach(namespace[name], namespace) if name in namespace else ())
     return _needs(_without_own(walk.reads), namespace) if walk else frozenset()
 

@@ -29,28 +29,26 @@ class Text:
 
 @dataclass(frozen=True)
 class _Magic:
-    """How a magic treats its line and its cell.
+    """A magic that runs its line, or its cell, as Python.
 
     Attributes:
-        runs: Whether it runs its line, or its cell, as Python.
-        apart: Whether what that binds is gone afterwards.
-        valued: Short options that take a value; those of ``evaluated`` too.
-        evaluated: Short options whose value is an expression.
+        options: Its short options; a colon after those that take a value.
+        evaluated: Which of their values are expressions.
+        apart: Whether what it binds is gone afterwards.
     """
 
-    runs: bool = True
-    apart: bool = False
-    valued: str = ""
+    options: str = ""
     evaluated: str = ""
+    apart: bool = False
 
 
 _MAGICS = {
     "time": _Magic(),
-    "timeit": _Magic(apart=True, valued="nrp"),
-    "prun": _Magic(valued="lsTD"),
-    "memit": _Magic(valued="rti"),
-    "lprun": _Magic(valued="mDTu", evaluated="f"),
-    "mprun": _Magic(valued="T", evaluated="f"),
+    "timeit": _Magic("n:r:tcp:qov", apart=True),
+    "prun": _Magic("l:rs:T:D:q"),
+    "memit": _Magic("r:t:i:co"),
+    "lprun": _Magic("rszf:m:D:T:u:", evaluated="f"),
+    "mprun": _Magic("rT:f:c", evaluated="f"),
     "capture": _Magic(),
 }
 _OTHER_LANGUAGES = (
@@ -121,16 +119,17 @@ def _cell_magic(name: str, line: str, body: str) -> Text:
 def _running(name: str, line: str, body: str | None) -> Text:
     magic = _MAGICS[name]
     reads, rest = [], line.strip()
-    while rest.startswith("-"):
-        option, _, rest = rest.partition(" ")
+    while option := re.match(r"--[\w-]+\s*|-(\w)", rest):
+        letter = option[1] or ""
+        if letter not in magic.options:
+            break  # a minus
+        rest = rest[option.end() :]
+        if f"{letter}:" in magic.options:
+            value, _, rest = rest.lstrip().partition(" ")
+            reads += [value] if letter in magic.evaluated else []
+        elif letter:
+            rest = rest.lstrip("".join(set(magic.options) - {":"}))  # -qo
         rest = rest.lstrip()
-        if not option.startswith("--") and option[1:2] in magic.valued + magic.evaluated and option[1:]:
-            value = option[2:]
-            if not value:
-                value, _, rest = rest.partition(" ")
-                rest = rest.lstrip()
-            if option[1] in magic.evaluated:
-                reads.append(value)
     if name == "capture":
         return Text(runs=body or "", binds=tuple(_NAME.findall(rest)[:1]))
     return Text(tuple(reads), f"{rest}\n{body}" if body and rest else body or rest, magic.apart)

@@ -22,19 +22,8 @@ _LOADS = {opmap["LOAD_GLOBAL"]: _SHIFT, opmap["LOAD_NAME"]: 0}
 if "LOAD_FROM_DICT_OR_GLOBALS" in opmap:
     _LOADS[opmap["LOAD_FROM_DICT_OR_GLOBALS"]] = 0
 _EXTENDED = opmap["EXTENDED_ARG"]
-_DATA = (
-    int,
-    float,
-    complex,
-    bool,
-    str,
-    bytes,
-    bytearray,
-    type(None),
-    types.ModuleType,
-    types.CodeType,
-    types.FrameType,
-)
+_DATA = (int, float, complex, bool, str, bytes, type(None), types.ModuleType, types.CodeType, types.FrameType)
+_SEQUENCES = (list, tuple, set, frozenset)
 _MACHINERY = frozenset({"IPython", "ipykernel", "asyncio", "logging", "threading", "zmq", "tornado"})
 """Packages whose objects hold the whole kernel sooner or later."""
 
@@ -91,23 +80,24 @@ def reach(value: Any, namespace: Mapping[str, Any]) -> frozenset[str]:
     todo = [value]
     while todo and len(seen) < _MOST:
         item = todo.pop()
-        if type(item) in _DATA or id(item) in seen:
+        kind = type(item)  # never item.__class__: a proxy's own code must not run
+        if id(item) in seen or any(kind is data for data in _DATA):
             continue
         seen[id(item)] = item
-        if isinstance(item, types.FunctionType):
+        if kind is types.FunctionType:
             if item.__globals__ is namespace:
                 found |= globals_of(item.__code__) | _named_in_strings(item.__code__)
             todo += _parts_of_function(item)
-        elif isinstance(item, type):
+        elif issubclass(kind, type):
             if item.__module__ == home:
                 todo += vars(item).values()
-                todo += (type(item), *item.__bases__)
-        elif isinstance(item, (list, tuple, set, frozenset)):
+                todo += (kind, *item.__bases__)
+        elif kind in _SEQUENCES:
             todo += islice(item, _MANY)
-        elif isinstance(item, dict):
+        elif kind is dict:
             todo += islice(item.values(), _MANY)
-        elif type(item).__module__.partition(".")[0] not in _MACHINERY:
-            todo.append(type(item))
+        elif str(kind.__module__).partition(".")[0] not in _MACHINERY:
+            todo.append(kind)
             todo += islice(gc.get_referents(item), _MANY)
     return frozenset(name for name in found if name in namespace)
 

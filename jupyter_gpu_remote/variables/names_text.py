@@ -10,7 +10,7 @@ from functools import lru_cache
 from .names_magics import CALLS, Text
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=32)
 def parse(source: str) -> ast.Module | None:
     """Return the tree of a cell, its magics turned into calls, or None where it is no Python."""
     with warnings.catch_warnings():

@@ -171,3 +171,11 @@ def extend(desk: Desk, minutes: float, name: str = "") -> None:
         desk.say(f"{machine.name} does not end by itself.")
     else:
         desk.say(f"{machine.name} stays for at least {duration(left)}.")
+
+
+@verb("Take variables from a machine that is your own, though it was not made here.", NAME)
+def trust(desk: Desk, name: str = "") -> None:
+    """Let variables come back from a machine, which runs here what it sends."""
+    machine = desk.machine(name)
+    desk.registry.update(machine.name, trusted=True)
+    desk.say(f"Variables are taken from {machine.name} from now on.")

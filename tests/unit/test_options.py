@@ -176,7 +176,7 @@ def test_help_names_every_option_once_with_what_it_means() -> None:
     options, _, examples = text.partition("examples:")
     for name, trait in GpuRemote.class_traits(option=lambda tag: tag is not None).items():
         if trait.default_value is not True:
-            option = f"--{name.replace('_', '-')}"
+            option = f"--{name.rstrip('_').replace('_', '-')}"
             assert sum(line.split()[0].rstrip(",") == option for line in options.splitlines() if line) == 1
     assert "--no-sync" in options and "--on-demand" in options
     assert "Most dollars an hour." in options and "GPU[:N]" in options

@@ -1,0 +1,205 @@
+"""The notebook's variables, out with a cell and back after it."""
+
+from __future__ import annotations
+
+import base64
+import functools
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ..errors import GpuRemoteError, VariableError
+from ..variables.names import names_of, needed
+from .ledger import Ledger
+
+if TYPE_CHECKING:
+    from ..variables.parcel import Parcel
+    from ..variables.store import Data
+    from .blobs import Blobs
+    from .packing import Packed
+
+_INLINE = 256 << 10
+"""Bytes of variables that travel with the request itself."""
+_STORE_LIMIT = 5 << 30
+"""Bytes that may be kept here of what came back and was not used lately."""
+
+
+@dataclass
+class Outgoing:
+    """What goes with one cell.
+
+    Attributes:
+        wish: For the ``gpu_remote`` of the request.
+        parts: Data that goes with it.
+        packed: The variables, if there are any.
+    """
+
+    wish: dict[str, Any]
+    parts: Sequence[Data] = ()
+    packed: Packed | None = None
+
+
+class Exchange:
+    """The variables of a notebook and of its kernel over there.
+
+    Args:
+        namespace: The notebook's variables here.
+        ledger: Which end has the newest of each; outlives a connection.
+        open_blobs: Gives the data of variables over there; called when there is something to send or fetch.
+        folder: Where that lies over there.
+        key: The machine's key.
+        distrusted: Why nothing is taken from the machine; empty when it is trusted.
+    """
+
+    def __init__(
+        self,
+        namespace: MutableMapping[str, Any],
+        ledger: Ledger,
+        open_blobs: Callable[[], Blobs],
+        folder: str,
+        key: bytes,
+        distrusted: str = "",
+    ) -> None:
+        self.ledger = ledger
+        self._namespace = namespace
+        self._open_blobs = open_blobs
+        self._folder = folder
+        self._key = key
+        self._distrusted = distrusted
+        self._instance: str | None = None
+
+    @functools.cached_property
+    def _blobs(self) -> Blobs:
+        return self._open_blobs()
+
+    # -- out ------------------------------------------------------------------------------------------
+
+    def pack(
+        self, source: str, put: Sequence[str] = (), get: Sequence[str] = (), auto: bool = True
+    ) -> Outgoing:
+        """Return what is to go with a cell, after bringing there what is too large for that.
+
+        Args:
+            source: The cell.
+            put: Variables to send whatever their size.
+            get: Variables to bring back after the cell.
+            auto: Whether to send what the cell reads.
+
+        Raises:
+            VariableError: A variable can't travel; nothing has run.
+            TransportError: The machine does not answer.
+        """
+        if get and self._distrusted:
+            raise VariableError(self._distrusted, hint="`%remote trust` if the machine is your own.")
+        if absent := [name for name in put if name not in self._namespace]:
+            raise VariableError(f"There is no variable {', '.join(absent)} here.", hint="Check the name.")
+        names = set(put) | (needed(source, self._namespace) if auto else set())
+        wish: dict[str, Any] = {"instance": self._instance, "store": self._folder}
+        if surely := names_of(source).surely:
+            wish["binds"] = sorted(surely)
+        if get:
+            wish.update(give=list(get), rate=self._blobs.rate)
+        outgoing = Outgoing(wish)
+        if names:
+            self._add(outgoing, names, put, auto)
+        return outgoing
+
+    def _add(self, outgoing: Outgoing, names: set[str], asked: Sequence[str], follow: bool) -> None:
+        from .blobs import size_of
+        from .packing import Packer
+
+        packed = Packer(self._namespace, self.ledger, self._blobs, self._key).pack(names, asked, follow)
+        if not packed.parcels:
+            return
+        outgoing.packed = packed
+        outgoing.wish["take"] = [one.sign(self._key) for one in packed.parcels]
+        if sum(map(size_of, packed.blobs.values())) <= _INLINE:
+            outgoing.parts = list(packed.blobs.values())
+        else:
+            self._blobs.push(packed.blobs)
+
+    # -- back -----------------------------------------------------------------------------------------
+
+    def settle(self, outgoing: Outgoing, reply: Mapping[str, Any]) -> bool:
+        """Take note of what the kernel says of the variables, and take those that it gives.
+
+        Args:
+            outgoing: What went with the cell.
+            reply: The content of the execute reply.
+
+        Returns:
+            Whether all is well; otherwise the cell was not run, and is to be packed and sent again.
+
+        Raises:
+            VariableError: The kernel could not take or give a variable.
+            KeyboardInterrupt: It was interrupted before the cell began.
+        """
+        answer = reply.get("gpu_remote")
+        if answer is None:
+            return True
+        if refused := answer.get("refused"):
+            self._refused(refused, answer)
+            return False
+        if self._instance != answer["instance"]:
+            self._instance = answer["instance"]
+            self.ledger.ran_there(n for n in answer.get("names", ()) if n not in self._namespace)
+        self.ledger.ran_there(answer["assigned"])
+        if outgoing.packed:
+            for name, entry in outgoing.packed.entries.items():
+                if name not in answer["assigned"]:
+                    self.ledger.entries[name] = entry
+        if failed := answer.get("failed"):
+            raise VariableError(f"The cell has run, but a variable did not come back: {failed}.")
+        if "given" in answer:
+            self._take(outgoing.wish["give"], answer)
+        return True
+
+    def _refused(self, why: str, answer: Mapping[str, Any]) -> None:
+        if why == "interrupted":
+            raise KeyboardInterrupt
+        if why == "failed":
+            raise VariableError(f"The cell was not run: {answer['text']}.")
+        # another kernel, or what it was believed to have is gone: what is known of it is wrong
+        self.ledger.forget()
+        if "_blobs" in self.__dict__:
+            self._blobs.forget()
+        self._instance = answer["instance"] if why == "fresh" else self._instance
+
+    def _take(self, names: Sequence[str], answer: Mapping[str, Any]) -> None:
+        from ..variables import parcel, store
+
+        listed = ", ".join(names)
+        try:
+            given = parcel.Parcel.read(answer["given"], self._key)
+            inline = {n: base64.b64decode(text) for n, text in answer["parts"].items()}
+            if any(store.name_of(data, self._key) != name for name, data in inline.items()):
+                raise store.ForgedBlobError("its data is not what it should be")
+            if not inline:
+                self._blobs.here.trim(_STORE_LIMIT)
+                self._blobs.pull(dict.fromkeys(given.blobs, store.PIECE))
+
+            def fetch(blobs: Sequence[str]) -> Data:
+                return bytearray().join(inline[b] for b in blobs) if inline else self._blobs.here.get(blobs)
+
+            values, memo = parcel.open_parcel(given, fetch, self._namespace)
+        except (parcel.UnsignedError, store.ForgedBlobError) as e:
+            raise VariableError(f"The cell has run, but {listed} was refused: {e}.") from None
+        except OSError as e:
+            raise VariableError(f"The cell has run, but {listed} can't be kept here: {e.strerror}.") from None
+        except GpuRemoteError:
+            raise
+        except Exception as e:  # whatever the classes of the user's values raise
+            raise VariableError(
+                f"The cell has run, but {listed} can't be made here: {type(e).__name__}: {e}.",
+                hint="The variables are still over there; a package that they need may be missing here.",
+            ) from e
+        self._namespace.update(values)
+        self._know(given, memo)
+
+    def _know(self, given: Parcel, memo: Mapping[int, Any]) -> None:
+        """Take note that both ends have these values now."""
+        from .packing import Packer
+
+        packer = Packer(self._namespace, self.ledger, self._blobs, self._key)
+        for name in given.names:
+            self.ledger.entries[name] = packer.known(name, memo, given.transfer)

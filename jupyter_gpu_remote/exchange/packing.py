@@ -1,0 +1,264 @@
+"""What of the notebook's variables goes with a cell: what the machine lacks, in as few bytes as can be."""
+
+from __future__ import annotations
+
+import time
+import uuid
+import weakref
+from collections.abc import Collection, Iterator, Mapping, MutableMapping
+from dataclasses import dataclass, field
+from types import CellType
+from typing import Any
+
+from ..errors import VariableError
+from ..variables import blame, parcel, pickler, secrets
+from ..variables.names import globals_of
+from ..variables.parcel import Parcel
+from ..variables.pickler import Pickled, Reference
+from ..variables.store import Data
+from .blobs import Blobs, size_of
+from .ledger import Entry, Fingerprint, Ledger
+
+AUTO_LIMIT = 100_000_000
+"""Bytes that a variable may have to be sent without being asked for."""
+_CHEAP = 0.02
+"""Seconds; what is compared faster is always compared: a thread may have changed it."""
+_REMEMBERED = 20_000
+"""Objects of one parcel that a later one may refer to."""
+
+
+@dataclass
+class _Found:
+    """A variable that the machine may lack."""
+
+    pickled: Pickled
+    parcel: Parcel
+    blobs: dict[str, Data]
+    seconds: float
+
+    @property
+    def fingerprint(self) -> Fingerprint:
+        return (self.parcel.stream, self.parcel.buffers)
+
+    @property
+    def size(self) -> int:
+        return sum(map(size_of, self.blobs.values()))
+
+
+@dataclass
+class Packed:
+    """Variables ready to go.
+
+    Attributes:
+        parcels: How they travel.
+        blobs: The data that the parcels refer to.
+        entries: What will be known of them once they have arrived.
+    """
+
+    parcels: list[Parcel] = field(default_factory=list)
+    blobs: dict[str, Data] = field(default_factory=dict)
+    entries: dict[str, Entry] = field(default_factory=dict)
+
+
+class Packer:
+    """Packs the variables of one notebook for one machine.
+
+    Args:
+        namespace: The notebook's variables here.
+        ledger: What the machine has.
+        blobs: Knows what data is there.
+        key: The machine's key.
+    """
+
+    def __init__(self, namespace: MutableMapping[str, Any], ledger: Ledger, blobs: Blobs, key: bytes) -> None:
+        self._namespace = namespace
+        self._ledger = ledger
+        self._blobs = blobs
+        self._key = key
+
+    def pack(self, names: Collection[str], asked: Collection[str], follow: bool) -> Packed:
+        """Pack those of `names` that the machine lacks or has older.
+
+        Args:
+            names: Variables of the notebook.
+            asked: Which of them the user asked to send, whatever their size.
+            follow: Whether to take along what their functions look up.
+
+        Raises:
+            VariableError: One can't travel, or should not without being asked for.
+        """
+        found = self._find(names, asked, follow)
+        packed = Packed()
+        for group in self._groups(found):
+            wrapped, blobs, pickled = self._wrap(group, found)
+            packed.parcels.append(wrapped)
+            packed.blobs.update(blobs)
+            for name in group:
+                one = found[name]
+                packed.entries[name] = Entry(
+                    fingerprint=one.fingerprint,
+                    bound=id(self._namespace[name]),
+                    things=_things(one.pickled, pickled, wrapped.transfer),
+                    globals=self._globals(one.pickled),
+                    checked=self._ledger.epoch,
+                    seconds=one.seconds,
+                )
+        return packed
+
+    def known(self, name: str, memo: Mapping[int, Any], transfer: str) -> Entry:
+        """Return what is known of a variable that has just come from there.
+
+        Args:
+            name: It.
+            memo: The objects of its parcel, by their place.
+            transfer: What tells that parcel from others.
+        """
+        one = self._look_at(name, asked=True)
+        return Entry(
+            fingerprint=one.fingerprint,
+            bound=id(self._namespace[name]),
+            things={
+                id(obj): (weakref.ref(obj), (transfer, place))
+                for place, obj in (memo.items() if len(memo) <= _REMEMBERED else ())
+                if id(obj) in one.pickled.memo and pickler.is_thing(obj)
+            },
+            globals=self._globals(one.pickled),
+            checked=self._ledger.epoch,
+            seconds=one.seconds,
+        )
+
+    # -- which ----------------------------------------------------------------------------------------
+
+    def _find(self, names: Collection[str], asked: Collection[str], follow: bool) -> dict[str, _Found]:
+        found: dict[str, _Found] = {}
+        queue, seen = list(names), set(names)
+        while queue:
+            name = queue.pop(0)
+            entry = self._ledger.entry(name)
+            if entry.there and name not in asked:
+                continue
+            if entry.fingerprint and entry.checked == self._ledger.epoch and entry.seconds > _CHEAP:
+                related = entry.globals
+            else:
+                one = self._look_at(name, name in asked)
+                related = self._globals(one.pickled) | self._sharing(one.pickled)
+                entry.checked, entry.seconds, entry.globals = self._ledger.epoch, one.seconds, related
+                if one.fingerprint != entry.fingerprint:
+                    self._check_size(name, one, name in asked)
+                    found[name] = one
+            more = sorted(related - seen) if follow else []
+            queue += more
+            seen.update(more)
+        return found
+
+    def _globals(self, pickled: Pickled) -> frozenset[str]:
+        names = {name for code in pickled.codes for name in globals_of(code)}
+        return frozenset(names & self._namespace.keys())
+
+    def _sharing(self, pickled: Pickled) -> frozenset[str]:
+        """Return the names whose objects, which the machine has, are part of this too."""
+        entries = self._ledger.entries.items()
+        met = pickled.memo.keys() | pickled.roots
+        return frozenset(n for n, e in entries if not e.there and not met.isdisjoint(e.things))
+
+    def _look_at(self, name: str, asked: bool) -> _Found:
+        value = self._namespace[name]
+        start = time.monotonic()
+        if not asked and secrets.tells_secret(name, value):
+            raise _secret(name, "its name says so")
+
+        def check(obj: Any) -> None:
+            if not asked and secrets.is_secret_object(obj):
+                raise _secret(blame.path_to(obj, name, value), blame.type_name(obj))
+
+        pickled = self._dump([name], check=check)
+        if not asked and (what := secrets.secret_in(pickled.segments)):
+            raise _secret(name, f"it holds {what}")
+        wrapped, blobs = parcel.wrap([name], pickled, self._key)
+        return _Found(pickled, wrapped, blobs, time.monotonic() - start)
+
+    def _dump(self, names: Collection[str], **options: Any) -> Pickled:
+        try:
+            return pickler.dump({n: self._namespace[n] for n in names}, self._namespace, **options)
+        except pickler.UnpicklableError as e:
+            for name in names:
+                at = blame.path_to(e.culprit, name, self._namespace[name])
+                if at != name or self._namespace[name] is e.culprit or len(names) == 1:
+                    break
+            raise VariableError(
+                f"{name} can't be sent: {at} is a {blame.type_name(e.culprit)}: {e.reason}.",
+                hint=f"Make {name} in a remote cell; or --no-auto-in, if the cell does not need it.",
+            ) from None
+
+    def _check_size(self, name: str, one: _Found, asked: bool) -> None:
+        if asked or one.size <= AUTO_LIMIT:
+            return
+        lacking = self._blobs.lacking(one.blobs)
+        size = sum(size_of(one.blobs[blob]) for blob in lacking)
+        if size > AUTO_LIMIT:
+            raise VariableError(
+                f"The cell needs {name}, which has {size / 1e6:,.0f} MB: more than {AUTO_LIMIT // 10**6} MB "
+                "are not sent without being asked for.",
+                hint=f"`%%remote --in {name}` sends it, once; or load it over there, in a remote cell.",
+            )
+
+    # -- how ------------------------------------------------------------------------------------------
+
+    def _groups(self, found: Mapping[str, _Found]) -> Iterator[list[str]]:
+        """Put together what shares objects, so that they are one again over there."""
+        groups: list[tuple[list[str], set[int]]] = []
+        for name, one in found.items():
+            names, ids = [name], {i for i, (_, obj) in one.pickled.memo.items() if _may_be_shared(obj)}
+            for other in [g for g in groups if not g[1].isdisjoint(ids)]:
+                groups.remove(other)
+                names, ids = other[0] + names, other[1] | ids
+            groups.append((names, ids))
+        return (names for names, _ in groups)
+
+    def _wrap(
+        self, group: list[str], found: Mapping[str, _Found]
+    ) -> tuple[Parcel, Mapping[str, Data], Pickled]:
+        references = self._references(group, found)
+        transfer = uuid.uuid4().hex
+        if len(group) == 1 and not references:
+            one = found[group[0]]
+            fields = (one.parcel.names, one.parcel.stream, one.parcel.buffers, one.parcel.sources)
+            return Parcel(*fields, transfer), one.blobs, one.pickled
+        pickled = self._dump(group, references=references)
+        wrapped, blobs = parcel.wrap(group, pickled, self._key, transfer)
+        return wrapped, blobs, pickled
+
+    def _references(self, group: list[str], found: Mapping[str, _Found]) -> dict[int, Reference]:
+        """Return what of the group the machine has already, in variables that have not changed here."""
+        met = {i for name in group for i in (*found[name].pickled.memo, *found[name].pickled.roots)}
+        return {
+            i: reference
+            for name, entry in self._ledger.entries.items()
+            if name not in found
+            for i in entry.things.keys() & met
+            for alive, reference in (entry.things[i],)
+            if alive() is not None
+        }
+
+
+def _may_be_shared(obj: Any) -> bool:
+    return isinstance(obj, (list, dict, set, bytearray, CellType)) or pickler.is_thing(obj)
+
+
+def _things(one: Pickled, sent: Pickled, transfer: str) -> dict[int, tuple[weakref.ref[Any], Reference]]:
+    """Return the objects of a variable by which later ones can refer to it."""
+    if len(sent.memo) > _REMEMBERED:
+        return {}
+    return {
+        i: (weakref.ref(obj), (transfer, sent.memo[i][0]))
+        for i, (_, obj) in one.memo.items()
+        if i in sent.memo and pickler.is_thing(obj)
+    }
+
+
+def _secret(at: str, why: str) -> VariableError:
+    name = at.partition("[")[0].partition(".")[0]
+    return VariableError(
+        f"The cell needs {name}, but {at} looks like a secret ({why}): it is not sent by itself.",
+        hint=f"`%%remote --in {name}` sends it all the same.",
+    )

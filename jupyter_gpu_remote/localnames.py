@@ -1,0 +1,56 @@
+"""The local notebook's variables as remote cells see them: what runs here is noted, what is there is told."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .exchange.ledger import Ledger
+
+
+class LocalNames:
+    """Keeps a ledger of the variables of one IPython shell.
+
+    Args:
+        shell: The shell.
+    """
+
+    def __init__(self, shell: Any) -> None:
+        self.ledger = Ledger(shell.user_ns)
+        self._shell = shell
+        shell.events.register("pre_execute", self._begins)
+        shell.events.register("post_run_cell", self._ran)
+        self._shows_errors = not shell.custom_exceptions
+        if self._shows_errors:  # somebody else's way to show errors is not ours to replace
+            shell.set_custom_exc((NameError,), self._show_name_error)
+
+    def nothing_ran(self) -> None:
+        """Note that what runs now is a remote cell, which changes nothing here."""
+        self.ledger.epoch -= 1
+
+    def close(self) -> None:
+        """Leave the shell as it was."""
+        self._shell.events.unregister("pre_execute", self._begins)
+        self._shell.events.unregister("post_run_cell", self._ran)
+        if self._shows_errors:
+            self._shell.set_custom_exc((), None)
+
+    def _begins(self) -> None:
+        self.ledger.epoch += 1
+
+    def _ran(self, result: Any) -> None:
+        source = result.info.raw_cell if result is not None else ""
+        # of a remote cell the source says what it bound over there
+        self.ledger.ran_here("" if "%%remote" in source else source, result is not None and result.success)
+
+    def _show_name_error(
+        self,
+        shell: Any,
+        kind: type[BaseException],
+        error: BaseException,
+        traceback: Any,
+        tb_offset: Any = None,
+    ) -> None:
+        name = getattr(error, "name", None)
+        if name and self.ledger.is_there(name) and name not in shell.user_ns:
+            error.args = (f"{error}. It is on the machine: `%remote get {name}` brings it here.",)
+        shell.showtraceback((kind, error, traceback), tb_offset=tb_offset)

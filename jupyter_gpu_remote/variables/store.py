@@ -1,0 +1,176 @@
+"""Data kept under a keyed hash of its content: what is there need not travel again, nor can it be forged."""
+
+from __future__ import annotations
+
+import contextlib
+import hmac
+import itertools
+import mmap
+import os
+import secrets
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NoReturn
+
+import zstandard
+from blake3 import blake3
+
+Data = bytes | bytearray | memoryview
+
+PIECE = 8 << 20
+"""Bytes of one blob at most; larger data is several, so that a small change to it stays small."""
+_PACKED = ".zst"
+_YOUNG = 3600.0
+"""Seconds since its last use in which a blob is not thrown away: it may be about to be used."""
+
+
+class MissingBlobError(LookupError):
+    """A blob is not in the store."""
+
+
+class ForgedBlobError(ValueError):
+    """A blob is not what its name says: damaged, or made by somebody without the key."""
+
+
+def pieces(data: Data) -> list[memoryview]:
+    """Return `data` cut into what is kept as one blob each."""
+    view = memoryview(data).cast("B")
+    return [view[at : at + PIECE] for at in range(0, view.nbytes, PIECE)]
+
+
+def name_of(data: Data, key: bytes) -> str:
+    """Return the name of a blob: a hash of its content that only who has the key can make."""
+    return blake3(
+        data, key=key, max_threads=blake3.AUTO if memoryview(data).nbytes >= PIECE else 1
+    ).hexdigest()
+
+
+def signature(text: bytes, key: bytes) -> str:
+    """Return what shows that somebody with the key wrote `text`."""
+    return blake3(text, key=key).hexdigest()
+
+
+def is_signed(text: bytes, said: str, key: bytes) -> bool:
+    """Return whether `said` is the signature of `text`."""
+    return hmac.compare_digest(signature(text, key), said)
+
+
+class Store:
+    """A folder of blobs.
+
+    Args:
+        folder: Its place; made if need be.
+        key: What names are made with.
+    """
+
+    def __init__(self, folder: Path, key: bytes) -> None:
+        self.folder = folder
+        self._key = key
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def __contains__(self, name: str) -> bool:
+        return self._path(name).exists() or self._path(name + _PACKED).exists()
+
+    def put(self, name: str, data: Data, packed: bool = False) -> None:
+        """Keep a blob under its name; `packed` says that `data` is compressed."""
+        if name in self:
+            return
+        name += _PACKED if packed else ""
+        new = self._path(f"{name}.{secrets.token_hex(4)}.part")
+        try:
+            with new.open("wb", buffering=0) as file:
+                new.chmod(0o600)
+                left = memoryview(data).cast("B")
+                while left:
+                    left = left[file.write(left) :]
+            new.replace(self._path(name))
+        finally:
+            new.unlink(missing_ok=True)
+
+    def get(self, names: Sequence[str]) -> Data:
+        """Return blobs in one piece of memory, which may be written to without changing what is kept.
+
+        Raises:
+            MissingBlobError: One is not here.
+            ForgedBlobError: The content of one is not what its name says.
+        """
+        if len(names) == 1 and (data := self._mapped(names[0])) is not None:
+            return data
+        sizes = [self._size(name) for name in names]
+        whole = bytearray(sum(sizes))
+        ends = list(itertools.accumulate(sizes))
+        with memoryview(whole) as view, ThreadPoolExecutor(2) as pool:
+            rooms = [view[end - size : end] for size, end in zip(sizes, ends, strict=True)]
+            list(pool.map(self._read, names, rooms))
+            for room in rooms:
+                room.release()
+        return whole
+
+    def _mapped(self, name: str) -> Data | None:
+        """Return a blob that is kept as it is, without reading all of it into memory."""
+        with contextlib.suppress(FileNotFoundError), self._path(name).open("rb") as file:
+            if not os.fstat(file.fileno()).st_size:
+                return bytearray()
+            os.utime(file.fileno())
+            data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY))
+            self._check(name, data)
+            return data
+        return None
+
+    def _size(self, name: str) -> int:
+        for path in (self._path(name), self._path(name + _PACKED)):
+            with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
+                os.utime(file.fileno())
+                if path.suffix != _PACKED:
+                    return os.fstat(file.fileno()).st_size
+                size = zstandard.frame_content_size(file.read(18))  # a frame's header is no longer
+                if not 0 <= size <= PIECE:
+                    self._forged(name)
+                return size
+        raise MissingBlobError(name)
+
+    def _read(self, name: str, room: memoryview) -> None:
+        try:
+            with self._path(name).open("rb", buffering=0) as file:
+                read = file.readinto(room)
+        except FileNotFoundError:
+            try:
+                packed = self._path(name + _PACKED).read_bytes()
+                data = zstandard.ZstdDecompressor().decompress(packed, PIECE)
+                read, room[: len(data)] = len(data), data
+            except FileNotFoundError:
+                raise MissingBlobError(name) from None
+            except (zstandard.ZstdError, ValueError):
+                self._forged(name)
+        if read != len(room):
+            self._forged(name)
+        self._check(name, room)
+
+    def _check(self, name: str, data: Data) -> None:
+        if name_of(data, self._key) != name:
+            self._forged(name)
+
+    def _forged(self, name: str) -> NoReturn:
+        for path in (self._path(name), self._path(name + _PACKED)):
+            path.unlink(missing_ok=True)
+        raise ForgedBlobError(f"the data under {name[:12]}… is not what was kept there")
+
+    def trim(self, limit: int) -> None:
+        """Throw away what was not used for longest, until at most `limit` bytes are kept."""
+        kept = []
+        for path in self.folder.iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                kept.append((path.stat().st_mtime, path.stat().st_size, path))
+        total = sum(size for _, size, _ in kept)
+        for used, size, path in sorted(kept):
+            if total <= limit or used > time.time() - _YOUNG:
+                break
+            path.unlink(missing_ok=True)
+            total -= size
+
+    def _path(self, name: str) -> Path:
+        if "/" in name or name.startswith("."):
+            raise MissingBlobError(name)
+        return self.folder / name
