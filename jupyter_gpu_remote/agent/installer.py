@@ -117,6 +117,7 @@ class Installation:
         self._wanted.remove(pip)
 
     def _relax(self, said: str) -> None:
+        said = re.sub(r"\s+", " ", said)  # uv breaks lines
         if _NO_ROOM.search(said) or _NO_WRITING.search(said):
             raise _hopeless(said)
         left = [w for w in self._wanted if w.line and not w.is_option]
