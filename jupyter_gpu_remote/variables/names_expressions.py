@@ -55,9 +55,10 @@ class Expressions(Scope):
 
     def _namespace_item(self, name: str, node: ast.Subscript | ast.Compare) -> None:
         if isinstance(node, ast.Subscript) and not isinstance(node.ctx, ast.Load):
-            self.bind(GLOBAL + name)
+            if self.kind == "cell" or name.startswith(GLOBAL):  # what locals() is given in a function is lost
+                self.bind(name)
         else:
-            self.look_up(GLOBAL + name)
+            self.look_up(name)
 
     def _compare(self, node: ast.Compare) -> None:
         if name := name_in_namespace(node):

@@ -8,6 +8,7 @@ import warnings
 from functools import lru_cache
 
 from .names_magics import CALLS, Text
+from .names_scope import GLOBAL
 
 
 @lru_cache(maxsize=32)
@@ -35,7 +36,7 @@ def _transform(source: str) -> str:
 
 
 def name_in_namespace(node: ast.AST) -> str:
-    """Return the x of ``globals()["x"]`` and ``"x" in globals()``, or an empty string."""
+    """Return the x of ``locals()["x"]`` and ``"x" in locals()``, marked for ``globals()``, or nothing."""
     match node:
         case ast.Subscript(value=place, slice=ast.Constant(value=str(name))):
             pass
@@ -45,21 +46,22 @@ def name_in_namespace(node: ast.AST) -> str:
             pass
         case _:
             return ""
-    return name if _is_namespace(place) else ""
+    namespace = _namespace(place)
+    return (GLOBAL + name if namespace == "globals" else name) if namespace else ""
 
 
-def _is_namespace(node: ast.AST) -> bool:
+def _namespace(node: ast.AST) -> str:
     match node:
-        case ast.Call(func=ast.Name(id="globals" | "locals" | "vars" | "dir"), args=[], keywords=[]):
-            return True
-    return False
+        case ast.Call(func=ast.Name(id="globals" | "locals" | "vars" | "dir" as name), args=[], keywords=[]):
+            return name
+    return ""
 
 
 def text_of(call: ast.Call) -> Text | None:
     """Return what the string does that a call is given to run, if it is given one."""
     function = call.func
     if isinstance(function, ast.Name):
-        if function.id in ("exec", "eval") and _string(call) and all(map(_is_namespace, call.args[1:])):
+        if function.id in ("exec", "eval") and _string(call) and all(map(_namespace, call.args[1:])):
             return Text(runs=_string(call).strip() if function.id == "eval" else _string(call))
     elif isinstance(function, ast.Attribute):
         owner = function.value
@@ -67,8 +69,8 @@ def text_of(call: ast.Call) -> Text | None:
             given = [x.value if isinstance(x, ast.Constant) else "" for x in call.args]
             strings = [x if isinstance(x, str) else "" for x in given]
             return CALLS[function.attr](*(strings + [""] * 3)[:3])
-        if function.attr == "get" and _is_namespace(owner) and _string(call):
-            return Text(reads=(f"globals()[{_string(call)!r}]",))
+        if function.attr == "get" and _namespace(owner) and _string(call):
+            return Text(reads=(f"{_namespace(owner)}()[{_string(call)!r}]",))
         if function.attr in ("query", "eval") and (call.args or call.keywords):
             return _pandas(call, _name(owner) in ("pd", "pandas"))
     return None

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from .names_expressions import Expressions
-from .names_scope import GLOBAL, Later, Path
+from .names_scope import Later, Path
 from .names_text import name_in_namespace
 
 _SWALLOWERS = "suppress raises assertRaises assertRaisesRegex ExitStack AsyncExitStack"
@@ -15,7 +15,7 @@ _SWALLOWERS = "suppress raises assertRaises assertRaisesRegex ExitStack AsyncExi
 _KEEPERS = (
     "property setter getter deleter staticmethod classmethod abstractmethod override overload dataclass "
     "wraps total_ordering cache lru_cache cached_property contextmanager asynccontextmanager singledispatch "
-    "singledispatchmethod register jit njit no_grad inference_mode"
+    "singledispatchmethod register no_grad inference_mode"
 )
 """Decorators that are known not to call what they decorate."""
 
@@ -54,9 +54,11 @@ class Walk(Expressions):
     def _aug_assign(self, node: ast.AugAssign) -> None:
         if isinstance(node.target, ast.Name):
             self.look_up(node.target.id)
-        elif name := name_in_namespace(node.target):
-            self.look_up(GLOBAL + name)
-        self.evaluate(node.value, node.target)
+            self.evaluate(node.value, node.target)
+            return
+        if name := name_in_namespace(node.target):
+            self.look_up(name)
+        self.evaluate(node.target, node.value)
 
     def _delete(self, node: ast.Delete) -> None:
         for target in node.targets:
@@ -64,7 +66,7 @@ class Walk(Expressions):
                 if isinstance(part, ast.Name):
                     self.look_up(part.id)
                 elif name := name_in_namespace(part):
-                    self.look_up(GLOBAL + name)
+                    self.look_up(name)
             self.evaluate(target)
 
     def _import(self, node: ast.Import | ast.ImportFrom) -> None:

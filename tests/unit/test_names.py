@@ -19,7 +19,8 @@ import pytest
 from jupyter_gpu_remote.variables.names import globals_of, names_of, needed
 
 from ..names_cases import CELLS, NOTEBOOKS, Cell, Notebook
-from ..names_programs import NAMES, Chance, Watched, programs
+from ..names_programs import programs
+from ..names_watched import NAMES, Chance, Watched
 
 _IDENTIFIER = re.compile(r"[^\W\d]\w*")
 
