@@ -168,6 +168,13 @@ SCOPES = [
     Cell("function calls function", "def f(): return g()\ndef g(): return z\nf()", "z", "f g"),
     Cell("functions that call each other", "def f(): return g()\ndef g(): return f()", "", "f g"),
     Cell("function bound in a branch", "def f(): return x\nif c: x = 1", "c x", "f x"),
+    Cell("function replaced in a loop", "while f():\n  def f(): return z\nz = 1", "f z", "f z"),
+    Cell(
+        "function defined after its caller got away",
+        "def f(): return g()\nfs = [f]\ndef g(): return z\nz = 1",
+        "g z",
+        "f fs g z",
+    ),
     Cell("recursion", "def rec(n): return rec(n - 1) if n else 0\nrec(3)", "", "rec"),
     Cell(
         "recursion behind a cache",
