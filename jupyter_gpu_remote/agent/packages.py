@@ -148,6 +148,8 @@ def _locked(file: Path) -> Iterator[int | None]:
 
 def _are_met(requirements: Sequence[str], python: str) -> bool:
     """Return whether the kernel's own Python has it all."""
+    if not requirements:
+        return True
     command = [python, str(Path(__file__).with_name("satisfied.py")), json.dumps(requirements)]
     try:
         done = subprocess.run(command, capture_output=True, cwd="/", timeout=_CHECK_LIMIT, check=False)

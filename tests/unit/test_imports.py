@@ -325,7 +325,8 @@ def test_after_a_failure_the_error_says_why_and_what_to_do(root: Path) -> None:
         "say(state='failed', error='The disk is full.', hint='Make room.', modules=['brought_m'])",
         "packages.activate(str(file))",
         "for name in ('brought_m', 'absent_m'):\n"
-        "    try:\n        __import__(name)\n    except ImportError as e:\n        out[name] = [str(e), e.name]",
+        "    try:\n        __import__(name)\n"
+        "    except ImportError as e:\n        out[name] = [str(e), e.name]",
     )
     error, name = out["brought_m"]
     assert name == "brought_m" and "requirements.txt" in error and "disk" in error and "Make room." in error

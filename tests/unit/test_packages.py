@@ -17,7 +17,7 @@ from jupyter_gpu_remote.agent import packages
 from jupyter_gpu_remote.agent.packages import FAILED, INSTALLING, READY, ensure, is_under_way, read
 from jupyter_gpu_remote.agent.wanted import Wanted
 
-from ..conftest import wait_for
+from ..conftest import need, wait_for
 from ..wheels import broken_source, wheel
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the agent runs on Linux only")
@@ -249,6 +249,30 @@ def test_a_full_disk_is_said_and_what_failed_is_tried_again(index: Path) -> None
     uv.unlink()
     again = ask("tiny")
     assert again["state"] == INSTALLING and over(again)["state"] == READY
+
+
+def test_a_disk_that_fills_up_is_said_and_left_with_room(index: Path) -> None:
+    need(os.geteuid() == 0, "root, to mount a small disk")
+    wheel(index, "large", "1", code=f"x = {os.urandom(2_000_000).hex()!r}")
+    folder = packages.packages_folder()
+    folder.mkdir(parents=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], check=True)
+    try:
+        state = over(ask("large"))
+        assert state["state"] == FAILED and "disk of the machine is full" in state["error"], state
+        assert not list(folder.glob("*.new"))
+    finally:
+        subprocess.run(["umount", "-l", folder], check=True)
+
+
+def test_an_index_of_pytorch_that_is_out_of_reach_is_done_without(index: Path) -> None:
+    shim(
+        'case "$*" in *--torch-backend*) '
+        'echo "error sending request (https://download.pytorch.org/whl/cpu/)"; '
+        f'exit 2;; esac\nexec {packages._find_uv()} "$@"'
+    )
+    state = over(ask("tiny"))
+    assert state["state"] == READY and "PyTorch" in state["notes"][0] and has(state["path"], "tiny")
 
 
 def test_an_installation_that_is_killed_half_way_is_started_over(index: Path, tmp_path: Path) -> None:
