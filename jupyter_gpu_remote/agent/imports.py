@@ -69,6 +69,7 @@ class Packages:
         if not file:
             return self._switch("")
         if self not in sys.meta_path:
+            sys.meta_path.insert(0, _First(self))
             sys.meta_path.append(self)
         if self._look() == INSTALLING and runs_python(code):
             self._wait()
@@ -108,6 +109,13 @@ class Packages:
         if reason := self._why_missing(top):
             raise ModuleNotFoundError(f"No module named {name!r}: {reason}", name=name)
         return None
+
+    def wait_for(self, top: str) -> None:
+        """Wait for a module that the packages bring, though the kernel's own Python may have it, too."""
+        if not self._file or top not in (self._state.get("modules") or ()) or self._look() != INSTALLING:
+            return
+        if self._on_behalf or _is_for_user(sys._getframe(1)):
+            self._wait()
 
     def _why_missing(self, top: str) -> str:
         source = self._state.get("source", "")
@@ -176,6 +184,19 @@ class Packages:
         else:
             os.environ.pop("VIRTUAL_ENV", None)
         importlib.invalidate_caches()
+
+
+class _First:
+    """The finder that is asked before all others; finds nothing, but may wait until they do."""
+
+    def __init__(self, packages: Packages) -> None:
+        self._packages = packages
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> None:
+        if path is None:
+            self._packages.wait_for(name)
 
 
 def _add_site(path: str) -> list[str]:

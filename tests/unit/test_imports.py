@@ -234,6 +234,20 @@ def test_what_the_packages_do_not_bring_is_not_waited_for(root: Path) -> None:
     assert out.pop("said") == "" and len(out) == 3 and not any("install" in text for text in out.values())
 
 
+def test_what_they_bring_is_waited_for_although_the_kernel_has_it_in_another_version(root: Path) -> None:
+    environment(root / "one", both_m="where = 'one'")
+    environment(root / "kernel", both_m="where = 'kernel'")
+    out = run(
+        root,
+        "sys.path.append(str(next((root / 'kernel').glob('lib/python*/site-packages'))))",
+        "say(state='installing', step='downloading', modules=['both_m'])",
+        "packages.activate(str(file))",
+        "during_the_wait(lambda: say(state='ready', path=str(root / 'one')))",
+        "import both_m\nout['where'] = both_m.where",
+    )
+    assert out["where"] == "one"
+
+
 def test_an_import_of_the_kernel_itself_does_not_wait_but_what_comes_for_a_cell_does(root: Path) -> None:
     (root / "internal_m.py").write_text(
         "def probe():\n    try:\n        import brought_m\n        return True\n"
