@@ -7,13 +7,14 @@ reads each package once for as long as it does not change.
 from __future__ import annotations
 
 import ast
+import contextlib
 import functools
 import json
 import os
 import re
 import sys
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,12 +64,9 @@ class Installed:
         """What it can be imported as: top-level names, and dotted ones below a namespace of many packages."""
         return _modules(self.folder)
 
-    def requires(self, extras: Iterable[str] = ()) -> Iterator[Requirement]:
-        """Yield what it needs itself, here, with those extras."""
-        for requirement in _requires(self.folder):
-            marker = requirement.marker
-            if marker is None or any(marker.evaluate({"extra": extra}) for extra in ("", *extras)):
-                yield requirement
+    def requires(self, extras: Iterable[str] = ()) -> tuple[Requirement, ...]:
+        """Return what it needs itself, here, with those extras."""
+        return _requires(self.folder, frozenset(extras))
 
 
 class Here:
@@ -154,15 +152,17 @@ def _origin(folder: Path) -> Mapping[str, Any]:
 
 
 @functools.lru_cache(maxsize=2000)
-def _requires(folder: Path) -> tuple[Requirement, ...]:
+def _requires(folder: Path, extras: frozenset[str]) -> tuple[Requirement, ...]:
     found = []
     head = (_text(folder / "METADATA") or _text(folder / "PKG-INFO")).partition("\n\n")[0]
     for line in head.splitlines():
-        if line.startswith("Requires-Dist:"):
-            try:
-                found.append(Requirement(line.partition(":")[2].strip()))
-            except InvalidRequirement:
-                continue
+        if not line.startswith("Requires-Dist:"):
+            continue
+        with contextlib.suppress(InvalidRequirement):
+            requirement = Requirement(line.partition(":")[2].strip())
+            marker = requirement.marker
+            if marker is None or any(marker.evaluate({"extra": extra}) for extra in ("", *extras)):
+                found.append(requirement)
     return tuple(found)
 
 

@@ -61,6 +61,7 @@ class Search:
     def take(self, reading: Reading, file: Path | None) -> None:
         """Take in what a file, or a cell, needs."""
         local = {name for name in reading.imports if self._is_here(name, self._roots)}
+        local |= {name for name in reading.imports if name.partition(".")[0] in reading.written}
         for name in reading.relative if file else ():
             base = file.parent if file else self._folder
             dots = len(name) - len(name.lstrip("."))

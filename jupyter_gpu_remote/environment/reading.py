@@ -31,6 +31,7 @@ class Reading:
         pip: The words after each ``pip install``.
         conda: Those after each ``conda install``.
         scripts: Python files that are run.
+        written: Modules, and folders of them, that a cell writes to a file.
     """
 
     imports: set[str] = field(default_factory=set)
@@ -39,6 +40,7 @@ class Reading:
     pip: list[tuple[str, ...]] = field(default_factory=list)
     conda: list[tuple[str, ...]] = field(default_factory=list)
     scripts: set[str] = field(default_factory=set)
+    written: set[str] = field(default_factory=set)
 
     def add(self, other: Reading) -> None:
         """Take in what other source needs."""
@@ -49,6 +51,7 @@ class Reading:
         self.pip += other.pip
         self.conda += other.conda
         self.scripts |= other.scripts
+        self.written |= other.written
 
 
 def declaration(source: str) -> str:
@@ -69,6 +72,10 @@ def read_cell(source: str) -> Reading:
             found = Reading()
             for line in body.splitlines():
                 _read_command(line, found)
+            return found
+        if words[0] in ("writefile", "file") and words[-1].endswith(".py"):
+            found = _read(body)
+            found.written.update(words[-1].removesuffix(".py").split("/"))
             return found
         if words[0] not in _PYTHON_BODIES:
             return Reading()

@@ -147,6 +147,12 @@ def test_a_script_that_is_run_is_followed(site: Site, folder: Path, cell: str) -
     assert lines(folder, cell) == ["far==7"]
 
 
+def test_a_module_that_a_cell_writes_is_read_there_and_not_installed(site: Site, folder: Path) -> None:
+    site.add("far", "7", "far/__init__.py")
+    found = needs(folder, ["%%writefile lib/mine.py\nimport far", "import mine\nfrom lib import mine"])
+    assert found.requirements == ("far==7",) and found.notes == ()
+
+
 def test_modules_that_import_each_other_end(folder: Path) -> None:
     (folder / "one_m.py").write_text("import two_m")
     (folder / "two_m.py").write_text("import one_m")
