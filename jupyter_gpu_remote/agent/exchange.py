@@ -129,7 +129,6 @@ class Exchange:
         self._remember(transfer, dict(pickled.memo.values()))
         if sum(memoryview(data).nbytes for data in blobs.values()) <= _INLINE:
             return wrapped.sign(key), {n: base64.b64encode(data).decode() for n, data in blobs.items()}
-        kept.trim(_STORE_LIMIT)
         try:
             for name, data in blobs.items():
                 if name not in kept:
@@ -144,4 +143,5 @@ class Exchange:
             path = Path(folder)
             key = make_key(path.with_name("store.key"))
             self._stores[folder] = store.Store(path, key), key
+            self._stores[folder][0].trim(_STORE_LIMIT)
         return self._stores[folder]

@@ -72,6 +72,11 @@ class Exchange:
     def _blobs(self) -> Blobs:
         return self._open_blobs()
 
+    @property
+    def moved(self) -> int:
+        """Bytes of data that have travelled, apart from small variables."""
+        return self._blobs.moved
+
     # -- out ------------------------------------------------------------------------------------------
 
     def pack(

@@ -36,6 +36,9 @@ _CLASSES = (
 _SHORTEST = 12
 """Characters of an environment variable's value that are worth finding again."""
 
+_LONGEST = 1 << 20
+"""Bytes of a piece of a pickle in which secrets are looked for: larger ones are data, and take seconds."""
+
 
 def is_secret_object(value: Any) -> bool:
     """Return whether `value` is the environment or an object made to hold credentials."""
@@ -61,6 +64,8 @@ def secret_in(stream: Sequence[bytes | bytearray | memoryview]) -> str:
         if _TELLING.search(name) and len(value) >= _SHORTEST
     }
     for data in stream:
+        if len(data) > _LONGEST:
+            continue
         for name, value in own.items():
             if value in bytes(data):
                 return f"the value of the environment variable {name}"

@@ -158,17 +158,18 @@ class Store:
         raise ForgedBlobError(f"the data under {name[:12]}… is not what was kept there")
 
     def trim(self, limit: int) -> None:
-        """Throw away what was not used for longest, until at most `limit` bytes are kept."""
+        """Throw away what was not used for longest, until at most `limit` bytes are kept, and all debris."""
         kept = []
         for path in self.folder.iterdir():
             with contextlib.suppress(FileNotFoundError):
                 kept.append((path.stat().st_mtime, path.stat().st_size, path))
         total = sum(size for _, size, _ in kept)
         for used, size, path in sorted(kept):
-            if total <= limit or used > time.time() - _YOUNG:
+            if used > time.time() - _YOUNG:
                 break
-            path.unlink(missing_ok=True)
-            total -= size
+            if total > limit or path.suffix == ".part":  # of a transfer that was cut
+                path.unlink(missing_ok=True)
+                total -= size
 
     def _path(self, name: str) -> Path:
         if "/" in name or name.startswith("."):
