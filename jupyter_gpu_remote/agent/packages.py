@@ -57,7 +57,9 @@ def ensure(needs: Mapping[str, Any], python: str, folder: str) -> dict[str, Any]
             {name: needs.get(name) or [] for name in ("notes", "modules")}, source=needs.get("source", "")
         )
         if lock is None:
-            return {**state, **read(file), "file": str(file)}
+            found = read(file)
+            # what failed stands there until whoever tries again has written
+            return {**(state if found.get("state") == FAILED else {**state, **found}), "file": str(file)}
         if _are_met(requirements, python):
             return {**state, "state": READY, "step": "", "file": ""}
         uv = _find_uv()

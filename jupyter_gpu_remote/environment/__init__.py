@@ -27,9 +27,9 @@ from .known import KERNEL_S_OWN, KNOWN, TAKE_VALUES
 from .lines import Lines
 from .modules import follow
 from .reading import Reading, declaration, read_cell
-from .versions import Row, compare
+from .versions import Row, compare, versions_here
 
-__all__ = ["Needs", "Row", "compare", "needs"]
+__all__ = ["Needs", "Row", "compare", "needs", "versions_here"]
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,7 @@ class Needs:
         source: Where the requirements stand, as words: ``requirements.txt``.
         notes: What can't be had, and what is done instead.
         modules: The top-level names that can be imported once all is installed; empty when not known.
+        names: The packages that the requirements name.
     """
 
     requirements: tuple[str, ...] = ()
@@ -49,6 +50,7 @@ class Needs:
     source: str = ""
     notes: tuple[str, ...] = ()
     modules: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
@@ -108,6 +110,7 @@ def needs(folder: Path, sources: Sequence[str], env: str = "auto") -> Needs:
         source=origin or "packages installed here that the notebook imports",
         notes=tuple(lines.notes),
         modules=tuple(sorted(modules)),
+        names=tuple(dict.fromkeys(canonicalize_name(requirement.name) for requirement in named)),
     )
 
 

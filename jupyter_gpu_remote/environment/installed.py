@@ -104,7 +104,8 @@ class Here:
     def closure(self, requirements: Iterable[Requirement]) -> tuple[dict[str, Installed], bool]:
         """Return what the requirements bring, by name, and whether all of it is installed here."""
         found: dict[str, Installed] = {}
-        whole, todo, seen = True, list(requirements), set()
+        todo = [r for r in requirements if r.marker is None or r.marker.evaluate()]
+        whole, seen = True, set()
         while todo:
             requirement = todo.pop()
             name = canonicalize_name(requirement.name)

@@ -105,7 +105,8 @@ class Lines:
             return self._add_unnamed(target, base, "-e " if editable else "")
         name = canonicalize_name(requirement.name)
         if requirement.url and requirement.url.startswith("file:"):
-            return self._add_path(unquote(urlsplit(requirement.url).path), base, "", name)
+            path = unquote(urlsplit(requirement.url).path)
+            return self._add_path(path, base, "-e " if editable else "", name)
         self._put(name, target if requirement.url else _LOCAL.sub(r"\1", target), replace)
 
     def _put(self, name: str, line: str, replace: bool = False) -> None:

@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 from packaging.utils import canonicalize_name
 
+from .installed import Here
+
 
 class Row(NamedTuple):
     """One package on both sides; a version is empty where it is missing."""
@@ -23,6 +25,11 @@ class Row(NamedTuple):
         if self.local.partition("+")[0] == self.remote.partition("+")[0]:
             return "" if self.local == self.remote else "other build"
         return "differs"
+
+
+def versions_here() -> dict[str, str]:
+    """Return the version of each package of this Python, by its name."""
+    return {package.name: package.version for package in Here().packages.values()}
 
 
 def compare(local: Mapping[str, str], remote: Mapping[str, str], names: Iterable[str] = ()) -> list[Row]:

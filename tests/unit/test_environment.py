@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import uv
 
-from jupyter_gpu_remote.environment import Needs, Row, compare, needs
+from jupyter_gpu_remote.environment import Needs, Row, compare, needs, versions_here
 from jupyter_gpu_remote.environment.installed import Here
 from jupyter_gpu_remote.errors import ConfigurationError
 
@@ -437,6 +437,18 @@ def test_what_can_be_imported_is_told_if_all_of_it_is_known(site: Site, folder: 
     site.add("low", "1", "low_m/__init__.py", "acme/low/__init__.py")
     assert needs(folder, ["import top_m"]).modules == ("acme", "low_m", "top_m")
     assert needs(folder, ["import top_m", "%pip install unknown-here"]).modules == ()
+    other_system = "%pip install 'unknown-here; sys_platform == \"none\"'"
+    assert needs(folder, ["import top_m", other_system]).modules == ("acme", "low_m", "top_m")
+
+
+def test_the_packages_that_are_asked_for_are_named(folder: Path) -> None:
+    (folder / "requirements.txt").write_text("--pre\nAbc_d[x]>=1; python_version > '3'\n-e ./lib\n")
+    assert needs(folder, []).names == ("abc-d",)
+
+
+def test_the_versions_of_this_side_are_those_that_can_be_imported(site: Site) -> None:
+    site.add("some-dist", "1.5", "some_m.py")
+    assert versions_here()["some-dist"] == "1.5" and versions_here()["pytest"] == pytest.__version__
 
 
 def test_a_package_installed_meanwhile_is_noticed(site: Site, folder: Path) -> None:
