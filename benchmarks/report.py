@@ -70,6 +70,16 @@ BARS = (
     Bar("lost_lines_on_cut", "<=", 0, "lines", "lost or doubled of 30,000 displays, link cut five times",
         ("lost_lines_on_cut", "lost_lines_on_cut_sshpyk")),
     Bar("slider_during_cell_ms", "<=", 15, "ms", "a slider's echo while a remote cell runs"),
+    Bar("names_cases", ">=", 100, "%", "cells whose names are found right"),
+    Bar("names_ms", "<=", 1, "ms", "finding the names of a cell"),
+    Bar("send_69mb_again_ms", "<=", 50, "ms", "a cell that reads a frame of 69 MB which is there already",
+        ("send_69mb_again_ms", "send_69mb_as_json_ms")),
+    Bar("add_column_bytes_vs_column", "<=", 1.2, "×",
+        "bytes that travel for one more column of it, against the column's"),
+    Bar("push_200mb_vs_scp", "<=", 1.2, "×", "a cell that takes 200 MB along, against `scp`",
+        ("push_200mb_remote_ms", "push_200mb_scp_ms")),
+    Bar("pull_200mb_vs_scp", "<=", 1.2, "×", "200 MB back after a cell, against `scp`",
+        ("pull_200mb_remote_ms", "pull_200mb_scp_ms")),
     Bar("agent_memory_mb", "<=", 60, "MB", "memory of the agent after the flood"),
 )  # fmt: skip
 KEYS = tuple(bar.key for bar in BARS)
