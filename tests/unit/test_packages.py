@@ -106,6 +106,7 @@ def test_packages_are_installed_beside_the_kernel_s_python(index: Path) -> None:
     state = over(answer)
     assert state["state"] == READY and has(state["path"], "tiny") and has(state["path"], "pip")
     assert (state["notes"], state["source"], state["modules"]) == (["one"], "requirements.txt", ["tiny"])
+    assert not list(packages.packages_folder().glob("*.new"))
 
 
 def test_scripts_work_where_the_environment_ends_up(index: Path) -> None:
