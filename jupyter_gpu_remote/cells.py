@@ -17,7 +17,7 @@ from .config import GpuRemote, load_settings
 from .errors import ConnectionLostError, GpuRemoteError, KernelError
 from .exchange import Exchange, Outgoing
 from .kernel import Execution, RemoteKernel
-from .localnames import LocalNames
+from .localside import LocalSide
 from .magic import on_interrupt
 from .model import GpuRequest, MachineState
 from .notebook import Notebook, notebook_key
@@ -113,7 +113,7 @@ class RemoteCells:
         self._presses: list[float] = []
         self._keeps_folder = True
         self._on_press: Callable[[], Any] = _raise_interrupt
-        self.local = LocalNames(shell)
+        self.local = LocalSide(shell)
         self.exchange: Exchange | None = None
         self._machine = ""
         self._outgoing: tuple[Execution | None, Outgoing] = None, Outgoing({})
@@ -173,12 +173,13 @@ class RemoteCells:
         if not notebook.is_ready(request):
             self.prepare(request, config)
         self._keeps_folder = config.sync
-        if notebook.sync is not None and config.sync:
-            self._transfer(notebook.sync.push)
+        if notebook.sync is not None and config.sync and self._transfer(notebook.sync.push):
+            self.local.wants.folder_changed()
         assert notebook.kernel is not None and self.exchange is not None
-        outgoing = self.exchange.pack(
-            cell, options.names(config.in_), options.names(config.out), config.auto_in
-        )
+        self.local.wants.ran(cell)
+        needs = self.local.wants.current(config.env)
+        put, get = options.names(config.in_), options.names(config.out)
+        outgoing = self.exchange.pack(cell, put, get, config.auto_in, needs)
         self._status.end_progress()
         execution = notebook.kernel.execute(
             cell,
@@ -261,10 +262,13 @@ class RemoteCells:
             death.cancel()
             _warn("The cell ended the remote kernel; its variables are gone. The next cell starts afresh.")
 
-    def _transfer(self, move: Callable[[], Any]) -> None:
-        for warning in move().warnings():
+    def _transfer(self, move: Callable[[], Any]) -> bool:
+        """Bring files out or back; return whether there were any."""
+        report = move()
+        for warning in report.warnings():
             _warn(warning)
         self._status.end_progress()
+        return bool(report.sent)
 
     def progress(self, done: int, total: int, what: str) -> None:
         """Show how far a transfer is."""

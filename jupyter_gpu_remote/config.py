@@ -50,6 +50,9 @@ class GpuRemote(Configurable):
     in_ = Unicode("", help="Variables to send, whatever their size.").tag(config=True, option="A,B")
     out = Unicode("", help="Variables to bring back after the cell.").tag(config=True, option="C,D")
     auto_in = Bool(True, help="Send the variables that the cell reads.").tag(config=True, option="")
+    env = Unicode(
+        "auto", help="Packages: auto (declared or imported by the notebook), a file that lists them, or none."
+    ).tag(config=True, option="auto|FILE|none")
     sync = Bool(True, help="Keep the notebook's folder the same on both sides.").tag(config=True, option="")
 
     idle = Float(30.0, min=0, help="Minutes without a running cell after which a machine ends itself.").tag(

@@ -149,6 +149,21 @@ def ensure_agent(
     return Agent(answer["home"], answer["agent"]["socket"], answer["python"])
 
 
+def bring_uv(transport: Transport, python: str, architecture: str, libc: str) -> None:
+    """Bring uv onto a machine.
+
+    Args:
+        transport: The way there.
+        python: An interpreter over there.
+        architecture: What `platform.machine` says over there.
+        libc: What `platform.libc_ver` calls its C library.
+
+    Raises:
+        EnvironmentBuildError: It can't be had, or not be kept over there.
+    """
+    _step(transport, python, {}, "uv", limit=_PUSH_LIMIT, input=_uv(architecture, libc))
+
+
 def _build_environment(step: Callable[..., Any], machine: dict[str, Any], report: Report) -> None:
     report("installing Python packages")
     if step("build", limit=_BUILD_LIMIT).get("missing"):

@@ -139,6 +139,16 @@ class LiveMachine:
                 e.billed = e.billed or "The machine may still run and be billed."
             raise
 
+    def bring_uv(self, architecture: str, libc: str) -> None:
+        """Bring uv onto the machine, for packages that notebooks need.
+
+        Raises:
+            EnvironmentBuildError: It can't be had, or not be kept over there.
+        """
+        from .deploy import bring_uv
+
+        bring_uv(self.transport, self.machine.python, architecture, libc)
+
     def kernel(self, kernel_id: str, folder: str, listener: Listener, env: dict[str, str]) -> RemoteKernel:
         """Return a kernel of this machine, to be opened; it starts there if it is not there yet.
 

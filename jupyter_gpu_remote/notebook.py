@@ -217,7 +217,8 @@ class Notebook:
             distrusted = (
                 f"{machine.name} was not made here: taking variables from it would run here what it sends."
             )
-        return Exchange(namespace, ledger, open_blobs, folder, key, distrusted)
+        cwd = remote_folder_of(live, self.folder)
+        return Exchange(namespace, ledger, open_blobs, folder, key, cwd, live.bring_uv, distrusted)
 
     def detach(self) -> None:
         """Let go of kernel and machine; both go on."""

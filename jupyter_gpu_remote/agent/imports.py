@@ -74,6 +74,11 @@ class Packages:
         if self._look() == INSTALLING and runs_python(code):
             self._wait()
 
+    @property
+    def has_failed(self) -> bool:
+        """Whether the packages could not be installed, when that was last looked at."""
+        return self._state.get("state") == FAILED
+
     @contextlib.contextmanager
     def on_behalf(self) -> Iterator[None]:
         """Have imports in here wait as those of a cell do: of what is unpickled for it."""

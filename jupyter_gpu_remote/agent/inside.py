@@ -1,4 +1,4 @@
-"""What is added to an ipykernel: the notebook's variables come with the cell that needs them.
+"""What is added to an ipykernel: the notebook's variables and packages come with the cell that needs them.
 
 Runs in the kernel's process. A request that runs a cell may carry a ``gpu_remote`` in its content, and its
 reply then has one too.
@@ -6,13 +6,16 @@ reply then has one too.
 
 from __future__ import annotations
 
+import sys
 import uuid
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from ipykernel.ipkernel import IPythonKernel
 
 if TYPE_CHECKING:
     from .exchange import Exchange
+    from .imports import Packages
 
 FIELD = "gpu_remote"
 
@@ -21,10 +24,13 @@ class Kernel(IPythonKernel):  # type: ignore[misc]
     """An ipykernel whose cells bring variables along and give some back."""
 
     _exchange: Exchange | None = None
+    _packages: Packages | None = None
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self._instance = uuid.uuid4().hex
+        self._own_python = sys.executable
+        self._environments: dict[str, str] = {}
 
     async def do_execute(self, code: str, silent: bool, *args: Any, **options: Any) -> dict[str, Any]:
         """Run a cell, after taking what it brings."""
@@ -34,7 +40,7 @@ class Kernel(IPythonKernel):  # type: ignore[misc]
             reply: dict[str, Any] = await super().do_execute(code, silent, *args, **options)
             return reply
         try:
-            if refused := self._take(wish, request["buffers"]):
+            if refused := self._prepare(wish, code) or self._take(wish, request["buffers"]):
                 return self._not_run(refused)
         except KeyboardInterrupt:
             return self._not_run({"refused": "interrupted"})
@@ -56,15 +62,35 @@ class Kernel(IPythonKernel):  # type: ignore[misc]
             self._exchange = Exchange(self.shell.user_ns)
         return self._exchange
 
-    def _take(self, wish: dict[str, Any], parts: list[memoryview]) -> dict[str, Any] | None:
-        """Take what a request brings; return why the cell can't be run, if it can't."""
+    def _prepare(self, wish: dict[str, Any], code: str) -> dict[str, Any] | None:
+        """Use the packages that the notebook needs; return why the cell can't be run, if it can't."""
         if wish.get("instance") not in (None, self._instance):
             return {"refused": "fresh"}
+        key = wish.get("packages", "")
+        if not key and self._packages is None:
+            return None
+        if "needs" in wish:
+            from .packages import ensure
+
+            state = ensure(wish["needs"], self._own_python, wish["folder"])
+            if state.get("lacks"):
+                return {"refused": "uv", "architecture": state["architecture"], "libc": state["libc"]}
+            self._environments[key] = state["file"]
+        if self._packages is None:
+            from .imports import Packages
+
+            self._packages = Packages()
+        self._packages.activate(self._environments.get(key, ""), code)
+        return None
+
+    def _take(self, wish: dict[str, Any], parts: list[memoryview]) -> dict[str, Any] | None:
+        """Take what a request brings; return why the cell can't be run, if it can't."""
         if wish.get("take"):
             from .exchange import Refused
 
             try:
-                self._its_exchange.take(wish, parts)
+                with self._packages.on_behalf() if self._packages else nullcontext():
+                    self._its_exchange.take(wish, parts)
             except Refused as e:
                 return {"refused": e.why, "text": str(e)}
         return None
@@ -75,7 +101,16 @@ class Kernel(IPythonKernel):  # type: ignore[misc]
         bound = {name for name, value in variables.items() if before.get(name) != id(value)}
         if succeeded:
             bound.update(name for name in wish.get("binds", ()) if name in variables)
-        answer = {"instance": self._instance, "assigned": sorted(n for n in bound if not n.startswith("_"))}
+        answer: dict[str, Any] = {
+            "instance": self._instance,
+            "assigned": sorted(n for n in bound if not n.startswith("_")),
+        }
+        if self._packages and self._packages.has_failed:
+            answer["packages_failed"] = True
+        if wish.get("versions"):
+            from .imports import versions
+
+            answer["versions"] = versions()
         if wish.get("instance") is None:
             answer["names"] = [name for name in variables if not name.startswith("_")]
         return answer

@@ -17,7 +17,6 @@ import os
 import platform
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -62,7 +61,7 @@ def ensure(needs: Mapping[str, Any], python: str, folder: str) -> dict[str, Any]
             return {**(state if found.get("state") == FAILED else {**state, **found}), "file": str(file)}
         if _are_met(requirements, python):
             return {**state, "state": READY, "step": "", "file": ""}
-        uv = _find_uv()
+        uv = _find_uv(python)
         if uv is None:
             lacks = {"lacks": "uv", "architecture": platform.machine(), "libc": platform.libc_ver()[0]}
             return {**state, "state": FAILED, "error": "There is no uv on the machine.", "file": "", **lacks}
@@ -160,17 +159,18 @@ def _are_met(requirements: Sequence[str], python: str) -> bool:
         return False
 
 
-def _find_uv() -> str | None:
+def _find_uv(python: str) -> str | None:
     """Return the uv that was brought here, else one that is here anyway."""
     ours = Path.home() / ".gpu-remote" / "bin" / "uv"
-    beside = Path(sys.executable).with_name("uv")
+    beside = Path(python).with_name("uv")
     return next((str(p) for p in (ours, beside) if os.access(p, os.X_OK)), None) or shutil.which("uv")
 
 
 def _start(file: Path, lock: int, job: Mapping[str, Any]) -> None:
     with file.with_suffix(".log").open("wb") as log:
         child = subprocess.Popen(
-            [sys.executable, "-m", f"{__package__}.installer", str(file), str(lock)],
+            # by its real name: in a kernel this package has another
+            [job["python"], "-m", "jupyter_gpu_remote.agent.installer", str(file), str(lock)],
             cwd=Path(__file__).parents[2],  # where this package is imported from
             stdin=subprocess.PIPE,
             stdout=log,

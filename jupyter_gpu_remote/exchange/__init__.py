@@ -1,11 +1,11 @@
-"""The notebook's variables, out with a cell and back after it."""
+"""What goes with a cell, and comes back after it: variables, and the packages that the notebook needs."""
 
 from __future__ import annotations
 
 import base64
 import functools
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..errors import GpuRemoteError, VariableError
@@ -13,6 +13,7 @@ from ..variables.names import names_of, needed
 from .ledger import Ledger
 
 if TYPE_CHECKING:
+    from ..environment import Needs
     from ..variables.parcel import Parcel
     from ..variables.store import Data
     from .blobs import Blobs
@@ -48,6 +49,8 @@ class Exchange:
         open_blobs: Gives the data of variables over there; called when there is something to send or fetch.
         folder: Where that lies over there.
         key: The machine's key.
+        cwd: The notebook's folder over there.
+        bring_uv: Brings uv there, for an architecture and a C library.
         distrusted: Why nothing is taken from the machine; empty when it is trusted.
     """
 
@@ -58,6 +61,8 @@ class Exchange:
         open_blobs: Callable[[], Blobs],
         folder: str,
         key: bytes,
+        cwd: str,
+        bring_uv: Callable[[str, str], None],
         distrusted: str = "",
     ) -> None:
         self.ledger = ledger
@@ -65,6 +70,9 @@ class Exchange:
         self._open_blobs = open_blobs
         self._folder = folder
         self._key = key
+        self._cwd = cwd
+        self._bring_uv = bring_uv
+        self._told: set[str] = set()
         self._distrusted = distrusted
         self._instance: str | None = None
 
@@ -80,7 +88,12 @@ class Exchange:
     # -- out ------------------------------------------------------------------------------------------
 
     def pack(
-        self, source: str, put: Sequence[str] = (), get: Sequence[str] = (), auto: bool = True
+        self,
+        source: str,
+        put: Sequence[str] = (),
+        get: Sequence[str] = (),
+        auto: bool = True,
+        needs: Needs | None = None,
     ) -> Outgoing:
         """Return what is to go with a cell, after bringing there what is too large for that.
 
@@ -89,6 +102,7 @@ class Exchange:
             put: Variables to send whatever their size.
             get: Variables to bring back after the cell.
             auto: Whether to send what the cell reads.
+            needs: The packages that the notebook needs, if any.
 
         Raises:
             VariableError: A variable can't travel; nothing has run.
@@ -100,6 +114,10 @@ class Exchange:
             raise VariableError(f"There is no variable {', '.join(absent)} here.", hint="Check the name.")
         names = set(put) | (needed(source, self._namespace) if auto else set())
         wish: dict[str, Any] = {"instance": self._instance, "store": self._folder}
+        if needs:
+            wish["packages"] = needs.key
+            if needs.key not in self._told:
+                wish.update(needs=asdict(needs), folder=self._cwd)
         if surely := names_of(source).surely:
             wish["binds"] = sorted(surely)
         if get:
@@ -148,6 +166,10 @@ class Exchange:
         if self._instance != answer["instance"]:
             self._instance = answer["instance"]
             self.ledger.ran_there(n for n in answer.get("names", ()) if n not in self._namespace)
+        if answer.get("packages_failed"):
+            self._told.clear()  # the next cell has them tried again
+        elif "packages" in outgoing.wish:
+            self._told.add(outgoing.wish["packages"])
         self.ledger.ran_there(answer["assigned"])
         if outgoing.packed:
             for name, entry in outgoing.packed.entries.items():
@@ -162,10 +184,14 @@ class Exchange:
     def _refused(self, why: str, answer: Mapping[str, Any]) -> None:
         if why == "interrupted":
             raise KeyboardInterrupt
+        if why == "uv":
+            self._bring_uv(answer["architecture"], answer["libc"])
+            return
         if why == "failed":
             raise VariableError(f"The cell was not run: {answer['text']}.")
         # another kernel, or what it was believed to have is gone: what is known of it is wrong
         self.ledger.forget()
+        self._told.clear()
         if "_blobs" in self.__dict__:
             self._blobs.forget()
         self._instance = answer["instance"] if why == "fresh" else self._instance

@@ -1,14 +1,16 @@
-"""The local notebook's variables as remote cells see them: what runs here is noted, what is there is told."""
+"""What runs in the local kernel, noted for remote cells: who has which variable, what packages are needed."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from .exchange.ledger import Ledger
+from .wants import Wants, notebook_file
 
 
-class LocalNames:
-    """Keeps a ledger of the variables of one IPython shell.
+class LocalSide:
+    """Watches what one IPython shell runs.
 
     Args:
         shell: The shell.
@@ -16,6 +18,9 @@ class LocalNames:
 
     def __init__(self, shell: Any) -> None:
         self.ledger = Ledger(shell.user_ns)
+        self.wants = Wants(Path.cwd(), notebook_file(shell.user_ns))
+        for source in shell.history_manager.input_hist_raw if shell.history_manager else ():
+            self.wants.ran(source)
         self._shell = shell
         shell.events.register("pre_execute", self._begins)
         shell.events.register("post_run_cell", self._ran)
@@ -39,6 +44,7 @@ class LocalNames:
 
     def _ran(self, result: Any) -> None:
         source = result.info.raw_cell if result is not None else ""
+        self.wants.ran(source)
         # of a remote cell the source says what it bound over there
         self.ledger.ran_here("" if "%%remote" in source else source, result is not None and result.success)
 

@@ -1,0 +1,111 @@
+"""When to look again at what a notebook needs installed: before each cell, almost always for nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import site
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .environment import Needs
+
+DECLARING = (
+    "uv.lock",
+    "pylock.toml",
+    "requirements.lock",
+    "requirements.txt",
+    "environment.yml",
+    "environment.yaml",
+    "pyproject.toml",
+)
+"""Files that may declare packages."""
+_TELLS = re.compile(r"\bimport\b|\binstall\b|///|\bimport_module\b")
+"""What a cell has in it that says something about packages."""
+
+
+class Wants:
+    """What one notebook needs installed, as it is known so far.
+
+    Args:
+        folder: The notebook's folder.
+        file: The notebook, where that is known.
+    """
+
+    def __init__(self, folder: Path, file: Path | None = None) -> None:
+        self._folder = folder
+        self._file = file
+        self._file_stamp: tuple[int, int] | None = None
+        self._saved: list[str] = []
+        self._run: dict[str, None] = {}
+        self._stamp: Any = None
+        self._needs: Needs | None = None
+
+    def ran(self, source: str) -> None:
+        """Take note of a cell, whichever side it runs on."""
+        if _TELLS.search(source):
+            self._run[source] = None
+
+    def folder_changed(self) -> None:
+        """Look again: a module of the folder may import something else now."""
+        self._stamp = None
+
+    def current(self, env: str) -> Needs | None:
+        """Return what the notebook needs; None when nothing at all.
+
+        Args:
+            env: ``auto``, a file, or ``none``.
+
+        Raises:
+            ConfigurationError: A declaration can't be read.
+        """
+        sources = (*self._cells_saved(), *self._run)
+        declared = _stamps(self._folder)
+        if env == "none" or not (sources or declared or env != "auto"):
+            return None
+        stamp = (sources, env, declared, [_mtime(Path(p)) for p in site.getsitepackages()])
+        if stamp != self._stamp:
+            from .environment import needs  # takes a moment to import
+
+            found = needs(self._folder, sources, env)
+            self._needs, self._stamp = found if found.requirements else None, stamp
+        return self._needs
+
+    def _cells_saved(self) -> list[str]:
+        """Return the telling cells of the notebook as it was saved last."""
+        if self._file is None:
+            return []
+        try:
+            facts = self._file.stat()
+            if (stamp := (facts.st_mtime_ns, facts.st_ino)) != self._file_stamp:
+                cells = json.loads(self._file.read_bytes())["cells"]
+                texts = ["".join(c["source"]) for c in cells if c["cell_type"] == "code"]
+                self._saved, self._file_stamp = [t for t in texts if _TELLS.search(t)], stamp
+        except (OSError, ValueError, KeyError, TypeError):
+            return self._saved  # it is being written, or is no notebook
+        return self._saved
+
+
+def notebook_file(variables: dict[str, Any]) -> Path | None:
+    """Return the file of the notebook, where the frontend tells: Jupyter Server, or VS Code."""
+    path = variables.get("__vsc_ipynb_file__") or os.environ.get("JPY_SESSION_NAME", "")
+    return Path(path) if str(path).endswith(".ipynb") else None
+
+
+def _stamps(folder: Path) -> list[tuple[str, int]]:
+    """Return the declaring files that count for a folder, or may, with when they were changed."""
+    found = []
+    for place in (folder, *folder.parents):
+        found += [(str(place / name), _mtime(place / name)) for name in DECLARING]
+        if (place / ".git").exists():
+            break
+    return [(path, changed) for path, changed in found if changed]
+
+
+def _mtime(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0
