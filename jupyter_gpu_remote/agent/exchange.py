@@ -120,9 +120,7 @@ class Exchange:
         try:
             pickled = pickler.dump(values, self._namespace)
         except pickler.UnpicklableError as e:
-            paths = (blame.path_to(e.culprit, name, value) for name, value in values.items())
-            at = next((path for path in paths if path not in names), names[0])
-            why = f"{at} is a {blame.type_name(e.culprit)}: {e.reason}"
+            why = f"{blame.path_to(e.culprit, values)} is a {blame.type_name(e.culprit)}: {e.reason}"
             raise Refused("failed", why) from None
         transfer = uuid.uuid4().hex
         wrapped, blobs = parcel.wrap(names, pickled, key, transfer)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 import uuid
 import weakref
-from collections.abc import Collection, Iterator, Mapping, MutableMapping
+from collections import deque
+from collections.abc import Collection, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from types import CellType
 from typing import Any
@@ -89,8 +90,9 @@ class Packer:
         """
         found = self._find(names, asked, follow)
         packed = Packed()
+        known = self._known(found)
         for group in self._groups(found):
-            wrapped, blobs, pickled = self._wrap(group, found)
+            wrapped, blobs, pickled = self._wrap(group, found, known)
             packed.parcels.append(wrapped)
             packed.blobs.update(blobs)
             for name in group:
@@ -131,22 +133,26 @@ class Packer:
 
     def _find(self, names: Collection[str], asked: Collection[str], follow: bool) -> dict[str, _Found]:
         found: dict[str, _Found] = {}
-        queue, seen = list(names), set(names)
+        owners = self._owners()
+        seen = set(names)
+        queue = deque(sorted(seen))
         while queue:
-            name = queue.pop(0)
+            name = queue.popleft()
             entry = self._ledger.entry(name)
             if entry.there and name not in asked:
                 continue
             if entry.fingerprint and entry.checked == self._ledger.epoch and entry.seconds > _CHEAP:
-                related = entry.globals
+                related, sharing = entry.globals, frozenset[str]()
             else:
-                one = self._look_at(name, name in asked)
-                related = self._globals(one.pickled) | self._sharing(one.pickled)
-                entry.checked, entry.seconds, entry.globals = self._ledger.epoch, one.seconds, related
-                if one.fingerprint != entry.fingerprint:
+                one = self._look_at(name, name in asked, entry.fingerprint is not None)
+                related, sharing = self._globals(one.pickled), self._sharing(one.pickled, owners)
+                if one.fingerprint == entry.fingerprint:
+                    entry.checked, entry.seconds, entry.globals = self._ledger.epoch, one.seconds, related
+                elif follow or name in names:
                     self._check_size(name, one, name in asked)
                     found[name] = one
-            more = sorted(related - seen) if follow else []
+            # what shares objects with it is compared in any case: only the unchanged can be referred to
+            more = sorted((related | sharing if follow else sharing) - seen)
             queue += more
             seen.update(more)
         return found
@@ -155,70 +161,93 @@ class Packer:
         names = {name for code in pickled.codes for name in globals_of(code)}
         return frozenset(names & self._namespace.keys())
 
-    def _sharing(self, pickled: Pickled) -> frozenset[str]:
-        """Return the names whose objects, which the machine has, are part of this too."""
-        entries = self._ledger.entries.items()
-        met = pickled.memo.keys() | pickled.roots
-        return frozenset(n for n, e in entries if not e.there and not met.isdisjoint(e.things))
+    def _owners(self) -> dict[int, list[str]]:
+        """Return the names that brought the objects which the machine has, by id."""
+        owners: dict[int, list[str]] = {}
+        for name, entry in self._ledger.entries.items():
+            for i in entry.things if not entry.there else ():
+                owners.setdefault(i, []).append(name)
+        return owners
 
-    def _look_at(self, name: str, asked: bool) -> _Found:
+    @staticmethod
+    def _sharing(pickled: Pickled, owners: Mapping[int, list[str]]) -> frozenset[str]:
+        """Return the names whose objects, which the machine has, are part of this too."""
+        met = pickled.memo.keys() | pickled.roots
+        return frozenset(name for i in owners.keys() & met for name in owners[i])
+
+    def _look_at(self, name: str, asked: bool, sent: bool = True) -> _Found:
+        """Pickle a variable by itself.
+
+        Args:
+            name: It.
+            asked: Whether the user wants it sent, whatever it is.
+            sent: Whether it was sent before, so that it may be as large as it is.
+        """
         value = self._namespace[name]
         start = time.monotonic()
         if not asked and secrets.tells_secret(name, value):
             raise _secret(name, "its name says so")
-
-        def check(obj: Any) -> None:
-            if not asked and secrets.is_secret_object(obj):
-                raise _secret(blame.path_to(obj, name, value), blame.type_name(obj))
-
-        pickled = self._dump([name], check=check)
+        options: dict[str, Any] = {} if asked else {"refuse": secrets.is_secret_object}
+        if not asked and not sent:
+            options["limit"] = AUTO_LIMIT
+        try:
+            pickled = self._dump([name], **options)
+        except pickler.RefusedError as e:
+            raise _secret(blame.path_to(e.culprit, {name: value}), blame.type_name(e.culprit)) from None
+        except pickler.TooLargeError:
+            raise _too_large(name, AUTO_LIMIT) from None
         if not asked and (what := secrets.secret_in(pickled.segments)):
             raise _secret(name, f"it holds {what}")
         wrapped, blobs = parcel.wrap([name], pickled, self._key)
         return _Found(pickled, wrapped, blobs, time.monotonic() - start)
 
     def _dump(self, names: Collection[str], **options: Any) -> Pickled:
+        values = {name: self._namespace[name] for name in names}
         try:
-            return pickler.dump({n: self._namespace[n] for n in names}, self._namespace, **options)
+            return pickler.dump(values, self._namespace, **options)
         except pickler.UnpicklableError as e:
-            for name in names:
-                at = blame.path_to(e.culprit, name, self._namespace[name])
-                if at != name or self._namespace[name] is e.culprit or len(names) == 1:
-                    break
+            at = blame.path_to(e.culprit, values)
             raise VariableError(
-                f"{name} can't be sent: {at} is a {blame.type_name(e.culprit)}: {e.reason}.",
-                hint=f"Make {name} in a remote cell; or --no-auto-in, if the cell does not need it.",
+                f"{', '.join(names)} can't be sent: {at} is a {blame.type_name(e.culprit)}: {e.reason}.",
+                hint="Make it in a remote cell; or --no-auto-in, if the cell does not need it.",
             ) from None
 
     def _check_size(self, name: str, one: _Found, asked: bool) -> None:
         if asked or one.size <= AUTO_LIMIT:
             return
         lacking = self._blobs.lacking(one.blobs)
-        size = sum(size_of(one.blobs[blob]) for blob in lacking)
-        if size > AUTO_LIMIT:
-            raise VariableError(
-                f"The cell needs {name}, which has {size / 1e6:,.0f} MB: more than {AUTO_LIMIT // 10**6} MB "
-                "are not sent without being asked for.",
-                hint=f"`%%remote --in {name}` sends it, once; or load it over there, in a remote cell.",
-            )
+        if (size := sum(size_of(one.blobs[blob]) for blob in lacking)) > AUTO_LIMIT:
+            raise _too_large(name, size)
 
     # -- how ------------------------------------------------------------------------------------------
 
-    def _groups(self, found: Mapping[str, _Found]) -> Iterator[list[str]]:
+    @staticmethod
+    def _groups(found: Mapping[str, _Found]) -> Iterable[list[str]]:
         """Put together what shares objects, so that they are one again over there."""
-        groups: list[tuple[list[str], set[int]]] = []
+        leader: dict[str, str] = {}
+        first: dict[int, str] = {}  # the first name that has an object
+
+        def lead(name: str) -> str:
+            while leader[name] != name:
+                name = leader[name]
+            return name
+
         for name, one in found.items():
-            names, ids = [name], {i for i, (_, obj) in one.pickled.memo.items() if _may_be_shared(obj)}
-            for other in [g for g in groups if not g[1].isdisjoint(ids)]:
-                groups.remove(other)
-                names, ids = other[0] + names, other[1] | ids
-            groups.append((names, ids))
-        return (names for names, _ in groups)
+            leader[name] = name
+            memo = one.pickled.memo.items()
+            ids = {i for i, (place, obj) in memo if place and _may_be_shared(obj)} | one.pickled.roots
+            for i in ids or {0}:  # numbers and text share nothing, and go together
+                leader[lead(name)] = lead(first.setdefault(i, name))
+        groups: dict[str, list[str]] = {}
+        for name in found:
+            groups.setdefault(lead(name), []).append(name)
+        return groups.values()
 
     def _wrap(
-        self, group: list[str], found: Mapping[str, _Found]
+        self, group: list[str], found: Mapping[str, _Found], known: Mapping[int, Reference]
     ) -> tuple[Parcel, Mapping[str, Data], Pickled]:
-        references = self._references(group, found)
+        met = {i for name in group for i in (*found[name].pickled.memo, *found[name].pickled.roots)}
+        references = {i: known[i] for i in known.keys() & met}
         transfer = uuid.uuid4().hex
         if len(group) == 1 and not references:
             one = found[group[0]]
@@ -228,15 +257,13 @@ class Packer:
         wrapped, blobs = parcel.wrap(group, pickled, self._key, transfer)
         return wrapped, blobs, pickled
 
-    def _references(self, group: list[str], found: Mapping[str, _Found]) -> dict[int, Reference]:
-        """Return what of the group the machine has already, in variables that have not changed here."""
-        met = {i for name in group for i in (*found[name].pickled.memo, *found[name].pickled.roots)}
+    def _known(self, found: Mapping[str, _Found]) -> dict[int, Reference]:
+        """Return what the machine has already, in variables that have not changed here."""
         return {
             i: reference
             for name, entry in self._ledger.entries.items()
-            if name not in found
-            for i in entry.things.keys() & met
-            for alive, reference in (entry.things[i],)
+            if name not in found and entry.checked == self._ledger.epoch
+            for i, (alive, reference) in entry.things.items()
             if alive() is not None
         }
 
@@ -261,4 +288,12 @@ def _secret(at: str, why: str) -> VariableError:
     return VariableError(
         f"The cell needs {name}, but {at} looks like a secret ({why}): it is not sent by itself.",
         hint=f"`%%remote --in {name}` sends it all the same.",
+    )
+
+
+def _too_large(name: str, size: int) -> VariableError:
+    return VariableError(
+        f"The cell needs {name}, which has {size / 1e6:,.0f} MB{' or more' * (size == AUTO_LIMIT)}: "
+        f"more than {AUTO_LIMIT // 10**6} MB are not sent without being asked for.",
+        hint=f"`%%remote --in {name}` sends it, once; or load it over there, in a remote cell.",
     )

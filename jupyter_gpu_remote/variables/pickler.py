@@ -7,9 +7,9 @@ known by its hash and travels once.
 from __future__ import annotations
 
 import io
+import math
 import pickle
 import sys
-from collections import Counter
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from types import CellType, CodeType, FunctionType, ModuleType
@@ -17,7 +17,9 @@ from typing import Any
 
 import cloudpickle
 
-from . import rebuild
+from . import rebuild, reducers
+from .memory import Memory, Storage, storage
+from .reducers import UnpicklableError as UnpicklableError
 
 _SMALL = 16 << 10
 """Bytes; a buffer below stays in the stream."""
@@ -29,29 +31,21 @@ Reference = tuple[str, int]
 """An object that the other end has: the transfer that it came with, and its place in that one's memo."""
 Data = bytes | bytearray | memoryview
 
-_FUNCTION_SLOTS = (
-    "__module__",
-    "__name__",
-    "__qualname__",
-    "__doc__",
-    "__defaults__",
-    "__kwdefaults__",
-    "__annotations__",
-)
 
-
-class UnpicklableError(Exception):
-    """Something can't be pickled.
+class RefusedError(Exception):
+    """Something is not to be pickled.
 
     Args:
-        culprit: The object that can't be.
-        reason: Why.
+        culprit: It.
     """
 
-    def __init__(self, culprit: Any, reason: str) -> None:
-        super().__init__(reason)
+    def __init__(self, culprit: Any) -> None:
+        super().__init__(culprit)
         self.culprit = culprit
-        self.reason = reason
+
+
+class TooLargeError(Exception):
+    """The stream has become longer than it may."""
 
 
 class LostReferenceError(LookupError):
@@ -80,12 +74,16 @@ class Pickled:
 class _Segments:
     """The file that a pickler writes to."""
 
-    def __init__(self) -> None:
+    def __init__(self, limit: float) -> None:
         self.done: list[Data] = []
         self._rest = bytearray()
+        self._left = limit
 
     def write(self, data: Data) -> None:
         if len(data) < _LARGE:
+            self._left -= len(data)
+            if self._left < 0:
+                raise TooLargeError
             self._rest += data
         else:
             self.end()
@@ -98,32 +96,23 @@ class _Segments:
         return self.done
 
 
-class _Storage:
-    """Stands for a torch storage in one pickle, so that tensors on it share it again."""
-
-    def __init__(self, storage: Any) -> None:
-        self.storage = storage
-
-
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
     def __init__(
         self,
         file: _Segments,
         namespace: Mapping[str, Any],
-        shared: frozenset[int],
-        check: Callable[[Any], None],
+        memory: Memory,
+        refuse: Callable[[Any], bool],
+        references: Mapping[int, Reference],
     ) -> None:
         super().__init__(file, protocol=5, buffer_callback=self._keep)
         self.buffers: list[memoryview] = []
         self.codes: list[CodeType] = []
-        self.met: Counter[int] = Counter()  # how many arrays or tensors were in each memory
         self.last: Any = None
-        self.references: Mapping[int, Reference] = {}
+        self.references = references
         self._namespace = namespace
-        self._shared = shared
-        self._check = check
-        self._storages: dict[int, _Storage] = {}
-        self._alive: list[Any] = []
+        self._memory = memory
+        self._refuse = refuse
 
     def _keep(self, buffer: pickle.PickleBuffer) -> bool:
         raw = buffer.raw()
@@ -134,85 +123,24 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
     def reducer_override(self, obj: Any) -> Any:
         """Return how to make `obj` again, where that is not for its class to say."""
         self.last = obj
-        self._check(obj)
+        if self._refuse(obj):
+            raise RefusedError(obj)
         kind = type(obj)
-        if kind is FunctionType:
-            if obj.__globals__ is self._namespace:
-                return self._function(obj)
-        elif kind is CellType:
-            return self._cell(obj)
-        elif kind is _Storage:
-            return self._storage(obj.storage)
-        elif kind.__name__ == "_lru_cache_wrapper" and obj.__module__ == "__main__":
-            return rebuild.cached, (obj.__wrapped__, obj.cache_parameters())
-        elif isinstance(obj, io.IOBase) and obj not in (sys.stdout, sys.stderr, sys.stdin):
-            raise UnpicklableError(obj, "an open file exists only here")
-        elif (numpy := sys.modules.get("numpy")) and kind is numpy.ndarray:
-            return self._array(obj, numpy)
-        elif (torch := sys.modules.get("torch")) and kind in (torch.Tensor, torch.nn.Parameter):
-            return self._tensor(obj, torch)
-        return super().reducer_override(obj)
-
-    def _function(self, obj: FunctionType) -> Any:
-        self.codes.append(obj.__code__)
-        slots = {}
-        for name in _FUNCTION_SLOTS:
-            try:
-                slots[name] = getattr(obj, name)
-            except NameError:  # an annotation that means nothing yet
-                slots[name] = {}
-        if parameters := getattr(obj, "__type_params__", None):
-            slots["__type_params__"] = parameters
-        state = (obj.__dict__, slots)
-        return rebuild.function, (obj.__code__, obj.__closure__), state, None, None, rebuild.set_function
-
-    @staticmethod
-    def _cell(obj: CellType) -> Any:
-        try:
-            contents = obj.cell_contents
-        except ValueError:
-            return rebuild.cell, ()
-        return rebuild.cell, (), (contents,), None, None, rebuild.set_cell
-
-    def _array(self, obj: Any, numpy: Any) -> Any:
-        if obj.dtype.hasobject:
-            return NotImplemented
-        root = obj
-        while type(root.base) is numpy.ndarray:
-            root = root.base
-        self.met[id(root)] += 1
-        self._alive.append(root)
-        together = id(root) in self._shared or id(root) in self.references
-        if obj is not root and together and root.flags.forc and root.nbytes:
-            offset = obj.__array_interface__["data"][0] - root.__array_interface__["data"][0]
-            return rebuild.view, (root, offset, obj.shape, obj.strides, obj.dtype)
-        return NotImplemented if obj.flags.forc else numpy.ascontiguousarray(obj).__reduce_ex__(5)
-
-    def _tensor(self, obj: Any, torch: Any) -> Any:
-        if obj.layout is not torch.strided or obj.is_quantized or obj.device.type not in ("cpu", "cuda"):
-            return NotImplemented
-        if not obj.is_leaf:
-            raise UnpicklableError(obj, "it is part of a gradient's computation; `.detach()` gives its value")
-        data = obj.detach().resolve_conj().resolve_neg()
-        memory = data.untyped_storage()
-        self.met[memory._cdata] += 1
-        self._alive.append(memory)
-        if data.numel() * data.element_size() < memory.nbytes() and memory._cdata not in self._shared:
-            data = data.clone(memory_format=torch.contiguous_format)
-            memory = data.untyped_storage()
-        holder = self._storages.setdefault(memory._cdata, _Storage(memory))
-        place = (data.dtype, data.storage_offset(), tuple(data.shape), data.stride())
-        state = (obj.requires_grad, obj.grad, obj.__dict__)
-        made = (holder, *place, type(obj) is torch.nn.Parameter)
-        return rebuild.tensor, made, state, None, None, rebuild.set_tensor
-
-    @staticmethod
-    def _storage(memory: Any) -> Any:
-        import torch
-
-        here = memory if memory.device.type == "cpu" else memory.cpu()
-        array = torch.empty(0, dtype=torch.uint8).set_(here).numpy()
-        return rebuild.storage, (pickle.PickleBuffer(array), str(memory.device))
+        if kind is FunctionType and obj.__globals__ is self._namespace:
+            self.codes.append(obj.__code__)
+            return reducers.function(obj)
+        if issubclass(kind, type):
+            return reducers.made_class(obj, super().reducer_override(obj))
+        if kind is CellType:
+            return reducers.cell(obj)
+        if kind is Storage:
+            return storage(obj)
+        if (numpy := sys.modules.get("numpy")) and kind in (numpy.ndarray, numpy.memmap):
+            return self._memory.array(obj, numpy)
+        if (torch := sys.modules.get("torch")) and kind in (torch.Tensor, torch.nn.Parameter):
+            return self._memory.tensor(obj, torch)
+        made = reducers.other(obj, kind)
+        return super().reducer_override(obj) if made is NotImplemented else made
 
 
 class _ReferringPickler(_Pickler):
@@ -229,7 +157,7 @@ def is_thing(value: Any) -> bool:
     without keeping them alive.
     """
     kind = type(value)
-    if isinstance(value, type) or kind in (FunctionType, CodeType, ModuleType, _Storage):
+    if isinstance(value, type) or kind in (FunctionType, CodeType, ModuleType, Storage):
         return False
     return bool(kind.__weakrefoffset__) and kind.__module__ != "builtins"
 
@@ -239,7 +167,8 @@ def dump(
     namespace: Mapping[str, Any],
     *,
     references: Mapping[int, Reference] | None = None,
-    check: Callable[[Any], None] = lambda _: None,
+    refuse: Callable[[Any], bool] = lambda _: False,
+    limit: float = math.inf,
 ) -> Pickled:
     """Pickle a value.
 
@@ -247,34 +176,34 @@ def dump(
         value: It.
         namespace: The notebook's; functions that live in it will live in the other end's.
         references: What the other end has already, by id; these objects must stay alive meanwhile.
-        check: Called with each object that is not of a simple type; may raise to refuse it.
+        refuse: Says of each object that is not of a simple type whether it is not to be pickled.
+        limit: Bytes that the stream may have, apart from large text and bytes, which cost nothing.
 
     Raises:
         UnpicklableError: Something in it can't be pickled.
+        RefusedError: Something in it is not to be.
+        TooLargeError: It would have more.
     """
     shared: frozenset[int] = frozenset()
     while True:
-        file = _Segments()
+        file = _Segments(limit)
         kind = _ReferringPickler if references else _Pickler
-        pickler = kind(file, namespace, shared, check)
-        pickler.references = references or {}
+        memory = Memory(shared, references or {})
+        pickler = kind(file, namespace, memory, refuse, references or {})
         _run(pickler, value)
-        # memory that several arrays use is pickled whole, once it is known that they do
-        together = frozenset(root for root, count in pickler.met.items() if count > 1)
-        if together <= shared:
-            roots = frozenset(pickler.met)
-            return Pickled(file.end(), pickler.buffers, pickler.memo.copy(), pickler.codes, roots)
-        shared |= together
+        if memory.together <= shared:
+            return Pickled(file.end(), pickler.buffers, pickler.memo.copy(), pickler.codes, memory.roots)
+        shared |= memory.together
 
 
 def _run(pickler: _Pickler, value: Any) -> None:
     try:
         pickler.dump(value)
-    except UnpicklableError:
+    except (UnpicklableError, RefusedError, TooLargeError):
         raise
-    except RecursionError:
-        raise UnpicklableError(value, "it is nested too deeply") from None
     except Exception as e:  # whatever classes raise that don't want to be pickled
+        if isinstance(e.__cause__, RecursionError):
+            raise UnpicklableError(value, "it is nested too deeply") from None
         raise UnpicklableError(pickler.last, str(e) or type(e).__name__) from e
 
 

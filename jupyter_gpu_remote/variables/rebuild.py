@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import functools
+import types
 from collections.abc import Callable, MutableMapping
 from types import CellType, CodeType, FunctionType
 from typing import Any
@@ -42,12 +43,51 @@ def cached(made: Callable[..., Any], parameters: dict[str, Any]) -> Any:
     return functools.lru_cache(**parameters)(made)
 
 
-def view(root: Any, offset: int, shape: tuple[int, ...], strides: tuple[int, ...], dtype: Any) -> Any:
+def dispatcher(default: FunctionType, registry: dict[type, Any]) -> Any:
+    """Return a function that is another one for each type of its first argument."""
+    made = functools.singledispatch(default)
+    for kind, one in registry.items():
+        made.register(kind, one)
+    return made
+
+
+def quiet_class(make: Callable[..., type], *arguments: Any) -> type:
+    """Return a class, still empty, without telling the notebook's own classes that it derives from them.
+
+    What they do about it was done when it was defined, and came along with what it was done to.
+
+    Args:
+        make: Makes it.
+        arguments: For `make`; the third is the tuple of its bases.
+    """
+    told = [
+        (kind, vars(kind)["__init_subclass__"])
+        for kind in dict.fromkeys(kind for base in types.resolve_bases(arguments[2]) for kind in base.__mro__)
+        if kind.__module__ == "__main__" and "__init_subclass__" in vars(kind)
+    ]
+    try:
+        for kind, _ in told:
+            kind.__init_subclass__ = classmethod(functools.partial(_tell_next, kind))
+        return make(*arguments)
+    finally:
+        for kind, tell in told:
+            kind.__init_subclass__ = tell
+
+
+def _tell_next(kind: type, made: type) -> None:
+    super(kind, made).__init_subclass__()  # type: ignore[arg-type]
+
+
+def view(
+    root: Any, offset: int, shape: tuple[int, ...], strides: tuple[int, ...], dtype: Any, writeable: bool
+) -> Any:
     """Return a numpy view into the memory of `root`, `offset` bytes from its start."""
     import numpy
 
     flat = root.ravel(order="K").view(numpy.uint8)
-    return numpy.ndarray(shape, dtype, buffer=flat.data, offset=offset, strides=strides)
+    made = numpy.ndarray(shape, dtype, buffer=flat, offset=offset, strides=strides)
+    made.flags.writeable = made.flags.writeable and writeable
+    return made
 
 
 def storage(buffer: Any, device: str) -> Any:

@@ -12,17 +12,26 @@ _TELLING = re.compile(
     re.IGNORECASE,
 )
 """Names whose text is a secret, of variables here and in the environment."""
-_FORMATS = re.compile(
-    rb"-----BEGIN [A-Z ]*PRIVATE KEY-----"
-    rb"|\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"  # AWS
-    rb"|\bgh[pousr]_[0-9A-Za-z]{36}|\bgithub_pat_[0-9A-Za-z_]{60}"  # GitHub
-    rb"|\bhf_[0-9A-Za-z]{30}"  # Hugging Face
-    rb"|\bsk-(?:ant-|proj-)?[0-9A-Za-z_-]{32}"  # OpenAI, Anthropic
-    rb"|\bxox[abprs]-[0-9A-Za-z-]{20}"  # Slack
-    rb"|\bAIza[0-9A-Za-z_-]{35}\b"  # Google
-    rb"|\bya29\.[0-9A-Za-z_-]{30}"  # Google OAuth
-)
+_HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+"""Where a word begins in ``accessToken``."""
+_FORMATS = [
+    re.compile(text)  # each begins with plain text, for which re has a fast search
+    for text in (
+        rb"-----BEGIN [A-Z ]*PRIVATE KEY-----",
+        rb"AKIA[0-9A-Z]{16}(?![0-9A-Za-z])",  # AWS
+        rb"ASIA[0-9A-Z]{16}(?![0-9A-Za-z])",
+        rb"gh[pousr]_[0-9A-Za-z]{36}",  # GitHub
+        rb"github_pat_[0-9A-Za-z_]{60}",
+        rb"hf_[0-9A-Za-z]{30}",  # Hugging Face
+        rb"sk-(?:ant-|proj-)?[0-9A-Za-z_-]{32}",  # OpenAI, Anthropic
+        rb"xox[abprs]-[0-9A-Za-z-]{20}",  # Slack
+        rb"AIza[0-9A-Za-z_-]{35}",  # Google
+        rb"ya29\.[0-9A-Za-z_-]{30}",  # Google OAuth
+    )
+]
 """What the keys of well-known services look like."""
+_BEFORE = re.compile(rb"(?s:^|[^0-9A-Za-z]|[\x8cC].)\Z")
+"""What may stand before one: no other letter, but for the length of a short text in a pickle."""
 _CLASSES = (
     ("botocore.", ("Credentials", "Session")),
     ("boto3.", ("Session",)),
@@ -33,27 +42,30 @@ _CLASSES = (
     ("cryptography.", ("PrivateKey",)),
 )
 """Modules, and parts of the names of their classes, whose objects hold credentials."""
+_MODULES = tuple(start for start, _ in _CLASSES)
 _SHORTEST = 12
 """Characters of an environment variable's value that are worth finding again."""
-
-_LONGEST = 1 << 20
-"""Bytes of a piece of a pickle in which secrets are looked for: larger ones are data, and take seconds."""
 
 
 def is_secret_object(value: Any) -> bool:
     """Return whether `value` is the environment or an object made to hold credentials."""
-    kind = type(value)
     if value is os.environ or (value is getattr(os, "environb", None)):
         return True
+    kind = type(value)
     module = kind.__module__
-    return any(
-        module.startswith(start) and any(part in kind.__name__ for part in parts) for start, parts in _CLASSES
+    return (
+        isinstance(module, str)
+        and module.startswith(_MODULES)  # asked of each object, so it should be quick
+        and any(
+            module.startswith(m) and any(part in kind.__name__ for part in parts) for m, parts in _CLASSES
+        )
     )
 
 
 def tells_secret(name: str, value: Any) -> bool:
     """Return whether the variable `name` holds a secret by what it is called."""
-    return isinstance(value, (str, bytes)) and bool(value) and bool(_TELLING.search(name))
+    words = _HUMP.sub("_", name)
+    return isinstance(value, (str, bytes)) and bool(value) and bool(_TELLING.search(words))
 
 
 def secret_in(stream: Sequence[bytes | bytearray | memoryview]) -> str:
@@ -63,12 +75,11 @@ def secret_in(stream: Sequence[bytes | bytearray | memoryview]) -> str:
         for name, value in os.environ.items()
         if _TELLING.search(name) and len(value) >= _SHORTEST
     }
-    for data in stream:
-        if len(data) > _LONGEST:
-            continue
+    for data in map(bytes, stream):
         for name, value in own.items():
-            if value in bytes(data):
+            if value in data:
                 return f"the value of the environment variable {name}"
-        if _FORMATS.search(data):
-            return "the key of a service"
+        for form in _FORMATS:
+            if any(_BEFORE.search(data[max(0, m.start() - 2) : m.start()]) for m in form.finditer(data)):
+                return "the key of a service"
     return ""
