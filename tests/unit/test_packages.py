@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import uv
 
 from jupyter_gpu_remote.agent import packages
 from jupyter_gpu_remote.agent.packages import FAILED, INSTALLING, READY, ensure, is_under_way, read
@@ -125,7 +126,7 @@ def test_a_second_notebook_with_the_same_needs_waits_for_nothing(index: Path) ->
 
 def test_two_notebooks_that_ask_at_once_build_one_environment(index: Path, tmp_path: Path) -> None:
     count = tmp_path / "count"
-    real = packages._find_uv()
+    real = uv.find_uv_bin()
     shim(f'[ "$1" = venv ] && echo x >>{count}\nexec {real} "$@"')
     answers: list[dict[str, Any]] = []
     threads = [threading.Thread(target=lambda: answers.append(ask("tiny"))) for _ in range(4)]
@@ -240,14 +241,14 @@ def test_without_an_index_it_fails_and_says_what_to_check(
 
 
 def test_a_full_disk_is_said_and_what_failed_is_tried_again(index: Path) -> None:
-    uv = shim(
+    fake = shim(
         '[ "$1" = venv ] && mkdir -p "$6" && exit\n'
         'echo "error: No space left on device (os error 28)"; exit 2'
     )
     state = over(ask("tiny"))
     assert state["state"] == FAILED and "full" in state["error"] and "df -h" in state["hint"]
     assert not list(packages.packages_folder().glob("*.new"))
-    uv.unlink()
+    fake.unlink()
     again = ask("tiny")
     assert again["state"] == INSTALLING and over(again)["state"] == READY
 
@@ -270,14 +271,14 @@ def test_an_index_of_pytorch_that_is_out_of_reach_is_done_without(index: Path) -
     shim(
         'case "$*" in *--torch-backend*) '
         'echo "error sending request (https://download.pytorch.org/whl/cpu/)"; '
-        f'exit 2;; esac\nexec {packages._find_uv()} "$@"'
+        f'exit 2;; esac\nexec {uv.find_uv_bin()} "$@"'
     )
     state = over(ask("tiny"))
     assert state["state"] == READY and "PyTorch" in state["notes"][0] and has(state["path"], "tiny")
 
 
 def test_an_installation_that_is_killed_half_way_is_started_over(index: Path, tmp_path: Path) -> None:
-    uv = shim(f'[ "$1" = venv ] && mkdir -p "$6"\necho $PPID >{tmp_path}/pid; sleep 60')
+    fake = shim(f'[ "$1" = venv ] && mkdir -p "$6"\necho $PPID >{tmp_path}/pid; sleep 60')
     answer = ask("tiny")
     file = Path(answer["file"])
     wait_for(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text().strip(), "uv to run")
@@ -285,7 +286,7 @@ def test_an_installation_that_is_killed_half_way_is_started_over(index: Path, tm
     os.killpg(int((tmp_path / "pid").read_text()), signal.SIGKILL)
     wait_for(lambda: not is_under_way(file), "the end of both processes")
     assert read(file)["state"] == INSTALLING
-    uv.unlink()
+    fake.unlink()
     assert over(ask("tiny"))["state"] == READY
 
 
@@ -311,10 +312,12 @@ def test_an_environment_that_was_deleted_is_built_again(index: Path) -> None:
 def test_a_machine_without_uv_asks_for_it(
     index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    python = sys.executable
-    monkeypatch.setattr(sys, "executable", str(tmp_path / "bin" / "python"))
+    python = tmp_path / "bin" / "python"
+    python.parent.mkdir()
+    python.symlink_to(os.path.realpath(sys.executable))
+    monkeypatch.setattr(sys, "executable", str(python))
     monkeypatch.setenv("PATH", str(tmp_path))
-    answer = ensure({"requirements": ["tiny"]}, python, "/")
+    answer = ensure({"requirements": ["tiny"]}, str(python), "/")
     assert (
         answer["lacks"] == "uv"
         and answer["architecture"]
@@ -324,7 +327,7 @@ def test_a_machine_without_uv_asks_for_it(
 
 
 def test_an_address_with_a_password_is_seen_by_nobody(index: Path, tmp_path: Path) -> None:
-    real = packages._find_uv()
+    real = uv.find_uv_bin()
     shim(
         f'tr "\\0" " " </proc/$PPID/cmdline >>{tmp_path}/argv; echo "$@" >>{tmp_path}/argv\nexec {real} "$@"'
     )
