@@ -55,6 +55,8 @@ class RemoteKernel:
         self.listener = listener
         self.executions: dict[str, Execution] = {}
         self.facts: dict[str, Any] = {}
+        self.deaths = 0
+        """How often its process was replaced; what a new one is told has to be told again."""
         self.untold: GpuRemoteError | None = None
         """What happened to it when no cell was there to be told."""
         self._start = start
@@ -297,6 +299,7 @@ class RemoteKernel:
             self._died(event["died"], event["again"], event.get("started", True))
 
     def _died(self, cause: str, again: bool, started: bool) -> None:
+        self.deaths += 1
         error: GpuRemoteError = fates.died(cause, again)
         if not started:
             error = fates.never_started(cause, str(self.facts.get("python")))

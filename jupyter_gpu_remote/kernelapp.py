@@ -25,6 +25,7 @@ from .errors import GpuRemoteError, KernelError
 from .frontends import Frontends, Request
 from .interrupts import Interrupts
 from .kernel import Execution, Message, RemoteKernel
+from .kernelpackages import Bringer
 from .kernelverbs import carry_out
 from .model import GpuRequest
 from .notebook import Notebook, notebook_key
@@ -63,6 +64,7 @@ class RelayKernel:
         self._passage = Passage(self.front, self._kernel)
         self._early = True
         self._begun = ""
+        self._bringer = Bringer()
 
     # -- the main thread: one thing after another -----------------------------------------------------
 
@@ -157,10 +159,15 @@ class RelayKernel:
             self._status = StatusLine(self._place(cell))
         if notebook.sync is not None and config.sync:
             with self._interrupts.raised():
-                self._warn(cell, notebook.sync.push().warnings())
+                pushed = notebook.sync.push()
+                self._warn(cell, pushed.warnings())
                 self._status.end_progress()
-        if typed.code != cell.content["code"]:
-            cell.parts[3] = self.front.session.pack({**cell.content, "code": typed.code})
+            if pushed.sent:
+                self._bringer.folder_changed()
+        with self._interrupts.raised():
+            with_packages = self._bringer.bring(typed.code, notebook, config.env)
+        if with_packages or typed.code != cell.content["code"]:
+            cell.parts[3] = self.front.session.pack({**cell.content, "code": typed.code, **with_packages})
         self._run_there(notebook, cell, config.sync)
 
     def _carry_out_verbs(self, cell: Request, lines: list[str], notebook: Notebook) -> None:
@@ -191,6 +198,7 @@ class RelayKernel:
         if execution.files_changed and notebook.sync is not None and sync:
             self._fetch(notebook.sync, cell)
         self._count = reply.get("execution_count", self._count)
+        self._bringer.ran(reply)
         if reply["status"] != "ok":
             self._stop_on_error(cell)
         self.front.pass_on(self._replies.pop(cell.id))

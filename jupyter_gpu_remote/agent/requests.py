@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 from ..variables.key import make_key
 from .clients import Client
 from .folder import answer
-from .packages import ensure
 
 if TYPE_CHECKING:
     from .server import Agent
@@ -140,13 +139,6 @@ def missing(agent: Agent, client: Client, blobs: Sequence[str]) -> list[str]:
     return [name for name in blobs if not ((folder / name).exists() or (folder / f"{name}.zst").exists())]
 
 
-def packages(
-    agent: Agent, client: Client, needs: dict[str, Any], python: str, folder: str
-) -> Future[dict[str, Any]]:
-    """Have what a notebook needs installed; tell how far that is, and in which file it can be followed."""
-    return agent.worker.submit(ensure, needs, python, folder)
-
-
 def pause(agent: Agent, client: Client) -> None:
     """Take no more requests from anybody else: a newer agent is about to take over."""
     agent.pause(client)
@@ -174,7 +166,6 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
         stop,
         folder,
         missing,
-        packages,
         pause,
         release,
         quit,

@@ -1,9 +1,8 @@
-"""Packages in a kernel that runs on a machine: the agent installs them, cells wait only when they must."""
+"""Packages in a kernel that runs on a machine: a cell waits for them only when it must."""
 
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,13 +14,6 @@ from tests.agent_rig import Agents, Seen
 from tests.conftest import wait_for
 from tests.wheels import wheel
 
-ACTIVATE = """
-import importlib
-if "packages" not in globals():
-    packages = importlib.import_module("_gpu_remote.agent.imports").Packages()
-packages.activate({file!r}, {code!r})
-"""
-
 
 class Machine:
     """A machine with a kernel, whose uv works when it is let."""
@@ -29,18 +21,12 @@ class Machine:
     def __init__(self, agents: Agents, folder: Path) -> None:
         self.agents = agents
         self.seen: Seen = agents.kernel()
-        self.file = ""
+        self.wish: dict[str, Any] = {}
         self._go = folder / "go"
 
-    def need(self, *requirements: str, **needs: Any) -> dict[str, Any]:
-        answer: dict[str, Any] = self.seen.kernel.request(
-            "packages",
-            needs={"requirements": requirements, "source": "requirements.txt", **needs},
-            python=sys.executable,
-            folder=str(self.agents.work),
-        )
-        self.file = answer["file"]
-        return answer
+    def need(self, *requirements: str, **needs: Any) -> None:
+        needs = {"requirements": requirements, "source": "requirements.txt", **needs}
+        self.wish = {"packages": "key", "needs": needs, "folder": str(self.agents.work)}
 
     def let_uv_go(self) -> None:
         self._go.touch()
@@ -50,8 +36,7 @@ class Machine:
         return self.start(code)()
 
     def start(self, code: str) -> Callable[[], dict[str, Any]]:
-        self.seen.run(ACTIVATE.format(file=self.file, code=""), silent=True)
-        execution = self.seen.kernel.execute(code)
+        execution = self.seen.kernel.execute(code, gpu_remote=self.wish)
         return lambda: execution.future.result(60)
 
     def displays(self) -> list[str]:
@@ -85,7 +70,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine
 
 
 def test_a_cell_that_needs_no_packages_runs_before_they_are_there(machine: Machine) -> None:
-    assert machine.need("tiny")["state"] == "installing"
+    machine.need("tiny")
     assert machine.run("x = 1 + 1; import wave")["status"] == "ok"
     assert machine.seen.value("x") == "2" and not machine.displays()
 
@@ -138,7 +123,6 @@ def test_a_second_kernel_finds_them_ready(machine: Machine) -> None:
     machine.let_uv_go()
     machine.need("tiny")
     assert machine.run("import tiny")["status"] == "ok"
-    assert machine.need("tiny")["state"] == "ready"
     other = machine.agents.kernel("other")
-    other.run(ACTIVATE.format(file=machine.file, code=""), silent=True)
-    assert other.run("import tiny")["status"] == "ok"
+    assert other.run("import tiny; x = tiny.answer", gpu_remote=machine.wish)["status"] == "ok"
+    assert other.value("x") == "42" and not [m for m in other.messages if m.type == "display_data"]
