@@ -92,7 +92,7 @@ def _attributes(value: Any, kind: type) -> Iterator[tuple[str, Any]]:
         yield from ((f".{name}", item) for name, item in dict(vars(value)).items())
     for base in kind.__mro__:
         for name, item in vars(base).items():
-            if isinstance(item, MemberDescriptorType):  # a slot
+            if isinstance(item, MemberDescriptorType) and base.__module__ != "builtins":  # a slot
                 with contextlib.suppress(AttributeError):
                     yield f".{name}", item.__get__(value)
             elif base.__module__ == "__main__":  # its class goes with it

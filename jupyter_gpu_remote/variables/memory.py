@@ -64,9 +64,11 @@ class Memory:
         if obj is not root and whole and root.flags.forc and root.nbytes:
             offset = obj.__array_interface__["data"][0] - root.__array_interface__["data"][0]
             return rebuild.view, (root, offset, obj.shape, obj.strides, obj.dtype, obj.flags.writeable)
-        # a map of a file is an array of what it shows
+        if obj.flags.forc and type(obj) is numpy.ndarray:
+            return NotImplemented
+        # numpy keeps only contiguous arrays out of the stream, and no maps of files
         plain = obj.view(numpy.ndarray) if obj.flags.forc else numpy.ascontiguousarray(obj)
-        return NotImplemented if plain.base is None else plain.__reduce_ex__(5)
+        return plain.__reduce_ex__(5)
 
     def tensor(self, obj: Any, torch: Any) -> Any:
         """Return how to make a torch tensor again."""

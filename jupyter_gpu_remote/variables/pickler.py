@@ -203,7 +203,8 @@ def _run(pickler: _Pickler, value: Any) -> None:
         raise
     except Exception as e:  # whatever classes raise that don't want to be pickled
         if isinstance(e.__cause__, RecursionError):
-            raise UnpicklableError(value, "it is nested too deeply") from None
+            one = next(iter(value.values())) if isinstance(value, dict) and len(value) == 1 else value
+            raise UnpicklableError(one, "it is nested too deeply") from None
         raise UnpicklableError(pickler.last, str(e) or type(e).__name__) from e
 
 

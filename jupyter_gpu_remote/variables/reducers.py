@@ -46,16 +46,23 @@ class UnpicklableError(Exception):
 
 def function(obj: FunctionType) -> Any:
     """Return how to make a function of the notebook again."""
-    slots = {}
+    slots: dict[str, Any] = {}
     for name in _FUNCTION_SLOTS:
         try:
-            slots[name] = getattr(obj, name)
+            value = getattr(obj, name)
         except NameError:  # an annotation that means nothing yet
-            slots[name] = {}
+            value = {}
+        slots[name] = _fresh(value)
+    slots["__annotations__"] = {_fresh(name): value for name, value in slots["__annotations__"].items()}
     if parameters := getattr(obj, "__type_params__", None):
         slots["__type_params__"] = parameters
     state = (obj.__dict__, slots)
     return rebuild.function, (obj.__code__, obj.__closure__), state, None, None, rebuild.set_function
+
+
+def _fresh(value: Any) -> Any:
+    """Return a copy of a text: whether Python keeps one for equal ones must not show in the pickle."""
+    return "".join(value) if type(value) is str else value
 
 
 def cell(obj: CellType) -> Any:
@@ -69,19 +76,23 @@ def cell(obj: CellType) -> Any:
 
 def made_class(obj: type, reduced: Any) -> Any:
     """Return how to make a class again, from what cloudpickle says."""
-    if not isinstance(reduced, tuple) or reduced[0] is not cloudpickle.cloudpickle._make_skeleton_class:
+    if not isinstance(reduced, tuple) or len(reduced) < 6:  # it is found by its name
         return reduced
-    make, (*head, first, tracker, extra), (attributes, slots), *rest = reduced
-    if attributes.get("__slots__"):  # or its objects would have a dict over there, and could not come back
-        first = {**first, "__slots__": attributes["__slots__"]}
+    make, arguments, (attributes, slots), *rest = reduced
+    arguments = [_fresh(value) for value in arguments]
     kept = {
-        name: value
+        name: _fresh(value)
         for name, value in attributes.items()
         # its slots; and a cache of copyreg
-        if name not in (*first, "__slotnames__")
-        and not (isinstance(value, MemberDescriptorType) and value.__objclass__ is obj)
+        if not (isinstance(value, MemberDescriptorType) and value.__objclass__ is obj)
+        and name != "__slotnames__"
     }
-    return rebuild.quiet_class, (make, *head, first, tracker, extra), (kept, slots), *rest
+    if make is cloudpickle.cloudpickle._make_skeleton_class:
+        first = {name: _fresh(value) for name, value in arguments[3].items()}
+        if kept.get("__slots__"):  # or its objects would have a dict over there, and could not come back
+            first["__slots__"] = kept.pop("__slots__")
+        make, arguments = rebuild.quiet_class, [make, *arguments[:3], first, *arguments[4:]]
+    return make, tuple(arguments), (kept, slots), *rest
 
 
 def other(obj: Any, kind: type) -> Any:
