@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import base64
 import linecache
 import pickle
 import subprocess
 import sys
-import uuid
-from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -28,7 +25,11 @@ spec = importlib.util.spec_from_file_location(
     "_gpu_remote", folder / "__init__.py", submodule_search_locations=[str(folder)]
 )
 sys.modules["_gpu_remote"] = importlib.util.module_from_spec(spec)
-Exchange = importlib.import_module("_gpu_remote.agent.exchange").Exchange
+parcel, pickler, store = (
+    importlib.import_module(f"_gpu_remote.variables.{name}") for name in ("parcel", "pickler", "store")
+)
+key = Path(sys.argv[2]).with_name("store.key").read_bytes()
+kept = store.Store(Path(sys.argv[2]), key)
 
 pipe = os.fdopen(os.dup(1), "wb")
 os.dup2(2, 1)
@@ -40,11 +41,16 @@ while True:
     try:
         if what == "begin":
             main = sys.modules["__main__"] = type(sys)("__main__")
-            exchange, answer = Exchange(vars(main)), None
+            answer = None
         elif what == "take":
-            answer = exchange.take(*given)
+            values, _ = parcel.open_parcel(parcel.Parcel.read(given, key), kept.get, vars(main))
+            answer = vars(main).update(values)
         elif what == "give":
-            answer = exchange.give(given)
+            pickled = pickler.dump({name: vars(main)[name] for name in given}, vars(main))
+            wrapped, blobs = parcel.wrap(given, pickled, key)
+            for name, data in blobs.items():
+                kept.put(name, data)
+            answer = wrapped.sign(key)
         elif what == "run":
             answer = exec(compile(given, "<there>", "exec"), vars(main))
         else:
@@ -78,7 +84,7 @@ class Notebook:
 
 
 class FarEnd:
-    """A process with the kernel's side of the exchange.
+    """A process with variables, as a kernel over there.
 
     Args:
         folder: For its store.
@@ -90,7 +96,9 @@ class FarEnd:
         self.store = Store(self._folder, self.key)
         package = str(Path(jupyter_gpu_remote.__file__).parent)
         self._process = subprocess.Popen(
-            [sys.executable, "-c", _CHILD, package], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            [sys.executable, "-c", _CHILD, package, str(self._folder)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
         )
 
     def end(self) -> None:
@@ -108,28 +116,17 @@ class FarEnd:
         """Send variables there, in one transfer."""
         variables = self._notebook.variables
         pickled = pickler.dump({name: variables[name] for name in names}, variables)
-        wrapped, blobs = parcel.wrap(names, pickled, self.key, uuid.uuid4().hex)
+        wrapped, blobs = parcel.wrap(names, pickled, self.key)
         for name, data in blobs.items():
             self.store.put(name, data)
-        self.take([wrapped.sign(self.key)])
+        self._ask("take", wrapped.sign(self.key))
         return pickled
-
-    def take(self, parcels: Sequence[dict[str, str]]) -> None:
-        """Have parcels taken whose data is in the store."""
-        self._ask("take", ({"store": str(self._folder), "take": parcels}, []))
 
     def fetch(self, *names: str) -> None:
         """Bring variables here."""
-        answer = self._ask("give", {"store": str(self._folder), "give": list(names), "rate": 1e9})
-        if "failed" in answer:
-            raise FarError(answer["failed"])
-        inline = {name: base64.b64decode(text) for name, text in answer["parts"].items()}
-
-        def data(blobs: Sequence[str]) -> Any:
-            return bytearray().join(inline[b] for b in blobs) if inline else self.store.get(blobs)
-
-        given = parcel.Parcel.read(answer["given"], self.key)
-        self._notebook.variables.update(parcel.open_parcel(given, data, self._notebook.variables)[0])
+        given = parcel.Parcel.read(self._ask("give", names), self.key)
+        variables = self._notebook.variables
+        variables.update(parcel.open_parcel(given, self.store.get, variables)[0])
 
     def run(self, source: str) -> None:
         """Run code there."""
