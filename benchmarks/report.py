@@ -80,6 +80,10 @@ BARS = (
         ("push_200mb_remote_ms", "push_200mb_scp_ms")),
     Bar("pull_200mb_vs_scp", "<=", 1.2, "×", "200 MB back after a cell, against `scp`",
         ("pull_200mb_remote_ms", "pull_200mb_scp_ms")),
+    Bar("kernel_ready_before_packages_s", "<=", 3, "s",
+        "first cell of a bare machine, before the notebook's packages are there; uv's cache is warm",
+        ("kernel_ready_before_packages_s", "packages_ready_s")),
+    Bar("env_second_use_s", "<=", 0.3, "s", "a cell that needs packages of an earlier notebook"),
     Bar("agent_memory_mb", "<=", 60, "MB", "memory of the agent after the flood"),
 )  # fmt: skip
 KEYS = tuple(bar.key for bar in BARS)

@@ -22,7 +22,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from benchmarks import bulk, far, names, near, ours, report, rig, values, workplace  # noqa: E402
+from benchmarks import bulk, far, names, near, ours, packages, report, rig, values, workplace  # noqa: E402
 from benchmarks.measure import Figures  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results" / "latest.json"
@@ -60,6 +60,11 @@ PARTS = {
     "names": Part(names.measure, ("names_cases", "names_ms"), cells=False),
     "frames": Part(values.frames, ("send_69mb_again_ms", "add_column_bytes_vs_column"), limit=600),
     "large": Part(values.large, ("push_200mb_vs_scp", "pull_200mb_vs_scp"), limit=600),
+    "packages": Part(
+        packages.first_and_second,
+        ("kernel_ready_before_packages_s", "env_second_use_s"),
+        limit=ours.SET_UP_LIMIT,
+    ),
     "far-pass": Part(far.warm_pass, ("warm_pass_rtts_at_80ms",), mtu=1500),
     "far-start": Part(far.starts, ("warm_start_vs_sshpyk_at_80ms", "cold_start_vs_sshpyk_at_80ms"), mtu=1500),
     "far-bulk": Part(bulk.long_link, ("pull_64mb_at_80ms_vs_one_openssh_channel",), mtu=9000, cells=False),

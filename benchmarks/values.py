@@ -73,6 +73,7 @@ def large(site: Site, quick: bool) -> Figures:
     with ours.connected(site, folder) as frontend, peers.px_frontend(site) as px:
         frontend.time(make + f"\nbig.tofile({str(source)!r})\ndel big")
         frontend.time(ours.remote(site, "import numpy"), _PACKAGES_LIMIT)
+        frontend.time("%remote trust")
         px.time("view = client[:]\nview.block = True\n" + make)
         rounds = 2 if quick else 7
         pushed = interleaved(

@@ -33,7 +33,7 @@ def workplace() -> Iterator[Path]:
             yield work
     finally:
         end_clients(work)
-        _end_machines(work)
+        end_machines(work)
         shutil.rmtree(work, ignore_errors=True)
 
 
@@ -80,7 +80,7 @@ def end_clients(work: Path) -> None:
     _end_all(is_ours)
 
 
-def _end_machines(work: Path) -> None:
+def end_machines(work: Path) -> None:
     """End agents and kernels on the sites, which go on by design."""
     home = str(home_of_sites(work))
     _end_all(lambda process: bool(process.environ().get("HOME") == home))

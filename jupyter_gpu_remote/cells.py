@@ -10,21 +10,25 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent import futures
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import options
 from .config import GpuRemote, load_settings
-from .errors import ConnectionLostError, GpuRemoteError, KernelError
+from .errors import ConnectionLostError, GpuRemoteError
 from .exchange import Exchange, Outgoing
 from .kernel import Execution, RemoteKernel
 from .localside import LocalSide
 from .magic import on_interrupt
 from .model import GpuRequest, MachineState
 from .notebook import Notebook, notebook_key
+from .raised import remote_error, show_once
 from .registry import Registry
 from .relay import Relay
 from .status import StatusLine, for_shell
 from .transport import open_transport
+
+if TYPE_CHECKING:
+    from .environment import Needs
 
 _GIVE_UP_PRESSES = 3
 _GIVE_UP_WITHIN = 5.0
@@ -33,46 +37,6 @@ _GIVE_UP_WITHIN = 5.0
 _QUESTIONS = 0.02
 """Seconds between looking whether the cell asks something, where nothing wakes us."""
 _EXIT_LIMIT = 5.0
-
-
-class RemoteError(Exception):
-    """What the user's code raised over there; its class is made to bear the remote one's name.
-
-    Args:
-        reply: The content of the execute reply.
-        shown: Whether the frontends have it already, in its place among the outputs.
-    """
-
-    def __init__(self, reply: dict[str, Any], shown: bool) -> None:
-        super().__init__(reply.get("evalue", ""))
-        self.shown = shown
-        self._traceback = reply.get("traceback") or []
-
-    def _render_traceback_(self) -> list[str]:
-        return list(self._traceback)
-
-
-def remote_error(reply: dict[str, Any], shown: bool) -> Exception:
-    """Return the error of an execute reply, named and shown as the remote kernel shows it."""
-    if reply["status"] == "aborted":
-        return KernelError(
-            "The remote kernel did not run this cell, because one before it failed.", hint="Run it again."
-        )
-    cls: type[Exception] = type(reply["ename"], (RemoteError,), {"__module__": "remote"})
-    return cls(reply, shown)
-
-
-def show_once(shell: Any) -> None:
-    """Keep `shell` from publishing the error of a remote cell again when the local cell raises it."""
-    publish = shell._showtraceback
-
-    def show(etype: Any, evalue: Any, traceback: list[str]) -> None:
-        if getattr(evalue, "shown", False) and isinstance(evalue, RemoteError):
-            shell._last_traceback = traceback
-        else:
-            publish(etype, evalue, traceback)
-
-    shell._showtraceback = show
 
 
 def key_of(shell: Any) -> str:
@@ -177,7 +141,7 @@ class RemoteCells:
             self.local.wants.folder_changed()
         assert notebook.kernel is not None and self.exchange is not None
         self.local.wants.ran(cell)
-        needs = self.local.wants.current(config.env)
+        needs = functools.partial(self.local.wants.current, config.env)
         put, get = options.names(config.in_), options.names(config.out)
         outgoing = self.exchange.pack(cell, put, get, config.auto_in, needs)
         self._status.end_progress()
@@ -191,20 +155,34 @@ class RemoteCells:
         self._outgoing = execution, outgoing
         return execution
 
-    def carry(self, put: Sequence[str] = (), get: Sequence[str] = ()) -> None:
-        """Move variables to the notebook's machine or from there, without a cell."""
+    def carry(
+        self, put: Sequence[str] = (), get: Sequence[str] = (), **wish: Any
+    ) -> tuple[dict[str, Any], Needs | None]:
+        """Move variables to the notebook's machine or from there, without a cell.
+
+        Args:
+            put: What to send.
+            get: What to bring here.
+            wish: What else is asked of the kernel.
+
+        Returns:
+            The kernel's answer, and which packages the notebook needs.
+        """
         if not self.notebook.is_ready(GpuRequest()):
             self.prepare(GpuRequest(), self.config)
         kernel = self.notebook.kernel
         assert kernel is not None and self.exchange is not None
+        needs = functools.partial(self.local.wants.current, self.notebook.config.env)
         done = False
         while not done:
-            outgoing = self.exchange.pack("", put, get, auto=False)
+            outgoing = self.exchange.pack("", put, get, auto=False, needs=needs)
+            outgoing.wish.update(wish)
             execution = kernel.execute(
                 "", buffers=outgoing.parts, silent=True, store_history=False, gpu_remote=outgoing.wish
             )
             self._outgoing = execution, outgoing
             done = self.wait(execution)
+        return execution.future.result()["gpu_remote"], needs()
 
     def prepare(self, request: GpuRequest, config: GpuRemote) -> None:
         """Attach this notebook to a machine that fits, launching it if need be."""

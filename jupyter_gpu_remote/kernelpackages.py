@@ -37,7 +37,7 @@ class Bringer:
             exchange = notebook.open_exchange(nothing, Ledger(nothing))
             done = False
             while not done:
-                outgoing = exchange.pack("", auto=False, needs=needs)
+                outgoing = exchange.pack("", auto=False, needs=lambda modules: needs)
                 told = kernel.execute("", silent=True, store_history=False, gpu_remote=outgoing.wish)
                 done = exchange.settle(outgoing, told.future.result())
             self._brought = wanted

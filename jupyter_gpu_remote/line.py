@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from . import options
 from .options import names
+from .tables import table
 from .verbs import SHARED, Desk, Verbs, argument, split
 from .verbs.attach import attach
 from .verbs.overview import as_table
@@ -43,6 +44,10 @@ def carry_out(line: str, cells: RemoteCells) -> None:
     def _put(desk: Desk, variables: list[str]) -> None:
         _carry(desk, cells, put=variables)
 
+    @verbs.verb("Show the packages of the notebook, with their versions here and there.", name="env")
+    def _env(desk: Desk) -> None:
+        _show_packages(desk, cells)
+
     try:
         act = verbs.parse(words, desk)
     except options.HelpRequested as help:
@@ -54,6 +59,24 @@ def carry_out(line: str, cells: RemoteCells) -> None:
 def _carry(desk: Desk, cells: RemoteCells, put: Sequence[str] = (), get: Sequence[str] = ()) -> None:
     desk.machine()  # or there would be one made for this
     cells.carry([n for name in put for n in names(name)], [n for name in get for n in names(name)])
+
+
+def _show_packages(desk: Desk, cells: RemoteCells) -> None:
+    from .environment import compare, versions_here
+
+    desk.machine()
+    answer, needs = cells.carry(versions=True)
+    there = answer["versions"]
+    rows = compare(versions_here(), there, needs.names if needs else ())
+    if needs:
+        desk.say(f"From {needs.source}:")
+    desk.say(
+        table(("", "here", "there", ""), [(row.name, row.local, row.remote, row.remark) for row in rows])
+    )
+    if step := answer["step"]:
+        desk.say(f"Being installed now: {step}.")
+    for note in needs.notes if needs else ():
+        desk.say(note)
 
 
 def desk_of(cells: RemoteCells) -> Desk:

@@ -6,6 +6,8 @@ import json
 import os
 import re
 import site
+import sys
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,15 +54,19 @@ class Wants:
         """Look again: a module of the folder may import something else now."""
         self._stamp = None
 
-    def current(self, env: str) -> Needs | None:
+    def current(self, env: str, modules: Collection[str] = ()) -> Needs | None:
         """Return what the notebook needs; None when nothing at all.
 
         Args:
             env: ``auto``, a file, or ``none``.
+            modules: What else must be importable, since variables that travel are made of it.
 
         Raises:
             ConfigurationError: A declaration can't be read.
         """
+        for module in modules:
+            if module not in sys.stdlib_module_names and module.isidentifier():
+                self.ran(f"import {module}")
         sources = (*self._cells_saved(), *self._run)
         declared = _stamps(self._folder)
         if env == "none" or not (sources or declared or env != "auto"):

@@ -16,6 +16,7 @@ from typing import Any
 from ..variables import blame, codec, parcel, pickler, store
 from ..variables.key import make_key
 from ..variables.parcel import Parcel
+from .company import Company
 
 _INLINE = 256 << 10
 """Bytes that variables may have to come back with the reply itself."""
@@ -106,27 +107,28 @@ class Exchange:
     def give(self, wish: Mapping[str, Any]) -> dict[str, Any]:
         """Return the variables that a request asks for, or why they can't be had."""
         try:
-            signed, parts = self._wrap(wish)
+            return self._wrap(wish)
         except Refused as e:
             return {"failed": str(e)}
-        return {"given": signed, "parts": parts}
 
-    def _wrap(self, wish: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, str]]:
+    def _wrap(self, wish: Mapping[str, Any]) -> dict[str, Any]:
         names = wish["give"]
         if absent := [name for name in names if name not in self._namespace]:
             raise Refused("failed", f"there is no variable {', '.join(absent)} over there")
         values = {name: self._namespace[name] for name in names}
         kept, key = self._store(wish["store"])
         try:
-            pickled = pickler.dump(values, self._namespace)
+            company = Company(names, self._namespace, wish["current"], wish["same"])
         except pickler.UnpicklableError as e:
             why = f"{blame.path_to(e.culprit, values)} is a {blame.type_name(e.culprit)}: {e.reason}"
             raise Refused("failed", why) from None
         transfer = uuid.uuid4().hex
-        wrapped, blobs = parcel.wrap(names, pickled, key, transfer)
-        self._remember(transfer, dict(pickled.memo.values()))
+        wrapped, blobs = parcel.wrap(company.names, company.pickled, key, transfer)
+        self._remember(transfer, dict(company.pickled.memo.values()))
+        answer = {"given": wrapped.sign(key), "imports": company.imports, "parts": {}}
         if sum(memoryview(data).nbytes for data in blobs.values()) <= _INLINE:
-            return wrapped.sign(key), {n: base64.b64encode(data).decode() for n, data in blobs.items()}
+            answer["parts"] = {n: base64.b64encode(data).decode() for n, data in blobs.items()}
+            return answer
         try:
             for name, data in blobs.items():
                 if name not in kept:
@@ -134,7 +136,7 @@ class Exchange:
                     kept.put(name, content, packed)
         except OSError as e:
             raise Refused("failed", f"there was no keeping {', '.join(names)}: {e.strerror}") from None
-        return wrapped.sign(key), {}
+        return answer
 
     def _store(self, folder: str) -> tuple[store.Store, bytes]:
         if folder not in self._stores:

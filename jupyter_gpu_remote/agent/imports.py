@@ -79,6 +79,11 @@ class Packages:
         """Whether the packages could not be installed, when that was last looked at."""
         return self._state.get("state") == FAILED
 
+    @property
+    def step(self) -> str:
+        """What is being done, while they are installed."""
+        return str(self._state.get("step", "")) if self._look() == INSTALLING else ""
+
     @contextlib.contextmanager
     def on_behalf(self) -> Iterator[None]:
         """Have imports in here wait as those of a cell do: of what is unpickled for it."""

@@ -111,6 +111,7 @@ class Kernel(IPythonKernel):  # type: ignore[misc]
             from .imports import versions
 
             answer["versions"] = versions()
+            answer["step"] = self._packages.step if self._packages else ""
         if wish.get("instance", "") is None:
             answer["names"] = [name for name in variables if not name.startswith("_")]
         return answer

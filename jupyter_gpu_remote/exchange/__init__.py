@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import base64
 import functools
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
+import importlib
+from collections.abc import Callable, Collection, Mapping, MutableMapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from ..errors import GpuRemoteError, VariableError
@@ -93,7 +96,7 @@ class Exchange:
         put: Sequence[str] = (),
         get: Sequence[str] = (),
         auto: bool = True,
-        needs: Needs | None = None,
+        needs: Callable[[Collection[str]], Needs | None] = lambda modules: None,
     ) -> Outgoing:
         """Return what is to go with a cell, after bringing there what is too large for that.
 
@@ -102,7 +105,7 @@ class Exchange:
             put: Variables to send whatever their size.
             get: Variables to bring back after the cell.
             auto: Whether to send what the cell reads.
-            needs: The packages that the notebook needs, if any.
+            needs: Returns the packages that the notebook needs, given modules that its variables need.
 
         Raises:
             VariableError: A variable can't travel; nothing has run.
@@ -114,18 +117,29 @@ class Exchange:
             raise VariableError(f"There is no variable {', '.join(absent)} here.", hint="Check the name.")
         names = set(put) | (needed(source, self._namespace) if auto else set())
         wish: dict[str, Any] = {"instance": self._instance, "store": self._folder}
-        if needs:
-            wish["packages"] = needs.key
-            if needs.key not in self._told:
-                wish.update(needs=asdict(needs), folder=self._cwd)
         if surely := names_of(source).surely:
             wish["binds"] = sorted(surely)
-        if get:
-            wish.update(give=list(get), rate=self._blobs.rate)
         outgoing = Outgoing(wish)
         if names:
             self._add(outgoing, names, put, auto)
+        if get:
+            wish.update(give=list(get), rate=self._blobs.rate, **self._here(outgoing))
+        if wanted := needs(outgoing.packed.modules if outgoing.packed else ()):
+            wish["packages"] = wanted.key
+            if wanted.key not in self._told:
+                wish.update(needs=asdict(wanted), folder=self._cwd)
         return outgoing
+
+    def _here(self, outgoing: Outgoing) -> dict[str, Any]:
+        """Return what is known to be here, for what comes back to go with it."""
+        from .packing import Packer
+
+        packer = Packer(self._namespace, self.ledger, self._blobs, self._key)
+        sent = outgoing.packed.entries.keys() if outgoing.packed else set()
+        return {
+            "current": [name for name in self._namespace if not self.ledger.is_there(name)],
+            "same": sorted({*packer.same(), *sent}),
+        }
 
     def _add(self, outgoing: Outgoing, names: set[str], asked: Sequence[str], follow: bool) -> None:
         from .blobs import size_of
@@ -225,6 +239,11 @@ class Exchange:
                 hint="The variables are still over there; a package that they need may be missing here.",
             ) from e
         self._namespace.update(values)
+        for name, (module, path) in answer["imports"].items():
+            with suppress(Exception):  # it may not be installed here, and not be needed either
+                found = importlib.import_module(module)
+                self._namespace[name] = attrgetter(path)(found) if path else found
+                self.ledger.entries.pop(name, None)
         self._know(given, memo)
 
     def _know(self, given: Parcel, memo: Mapping[int, Any]) -> None:

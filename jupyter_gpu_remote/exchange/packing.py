@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 import uuid
 import weakref
 from collections import deque
-from collections.abc import Collection, Iterable, Mapping, MutableMapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, MutableMapping
+from contextlib import suppress
 from dataclasses import dataclass, field
-from types import CellType
+from types import CellType, ModuleType
 from typing import Any
 
 from ..errors import VariableError
@@ -24,6 +26,10 @@ AUTO_LIMIT = 100_000_000
 """Bytes that a variable may have to be sent without being asked for."""
 _CHEAP = 0.02
 """Seconds; what is compared faster is always compared: a thread may have changed it."""
+_VALUES = frozenset({"pandas", "polars", "pyarrow"})
+"""Packages whose objects don't show it when they share memory."""
+_LOOK_AT = 100_000
+"""Objects of a pickle that are looked at; a class is met before its first instance."""
 _REMEMBERED = 20_000
 """Objects of one parcel that a later one may refer to."""
 
@@ -54,11 +60,13 @@ class Packed:
         parcels: How they travel.
         blobs: The data that the parcels refer to.
         entries: What will be known of them once they have arrived.
+        modules: What must be importable for them over there.
     """
 
     parcels: list[Parcel] = field(default_factory=list)
     blobs: dict[str, Data] = field(default_factory=dict)
     entries: dict[str, Entry] = field(default_factory=dict)
+    modules: set[str] = field(default_factory=set)
 
 
 class Packer:
@@ -97,6 +105,7 @@ class Packer:
             packed.blobs.update(blobs)
             for name in group:
                 one = found[name]
+                packed.modules |= _modules(one.pickled)
                 packed.entries[name] = Entry(
                     fingerprint=one.fingerprint,
                     bound=id(self._namespace[name]),
@@ -128,6 +137,20 @@ class Packer:
             checked=self._ledger.epoch,
             seconds=one.seconds,
         )
+
+    def same(self) -> Iterator[str]:
+        """Yield the variables with objects of their own that both ends have, unchanged here."""
+        for name, entry in list(self._ledger.entries.items()):
+            if entry.there or not entry.things or name not in self._namespace:
+                continue
+            if type(self._namespace[name]).__module__.partition(".")[0] in _VALUES:
+                continue
+            if entry.checked == self._ledger.epoch and entry.seconds > _CHEAP:
+                yield name
+                continue
+            with suppress(VariableError):
+                if self._look_at(name, asked=True).fingerprint == entry.fingerprint:
+                    yield name
 
     # -- which ----------------------------------------------------------------------------------------
 
@@ -266,6 +289,17 @@ class Packer:
             for i, (alive, reference) in entry.things.items()
             if alive() is not None
         }
+
+
+def _modules(pickled: Pickled) -> set[str]:
+    """Return the top-level modules that classes and functions of a pickle are from."""
+    names = set()
+    for _, obj in itertools.islice(pickled.memo.values(), _LOOK_AT):
+        if isinstance(obj, ModuleType):
+            names.add(obj.__name__)
+        elif callable(obj):
+            names.add(str(getattr(obj, "__module__", None) or ""))
+    return {name.partition(".")[0] for name in names}
 
 
 def _may_be_shared(obj: Any) -> bool:
