@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import secrets
 from pathlib import Path
 
@@ -18,7 +17,10 @@ def make_key(file: Path) -> bytes:
         with contextlib.suppress(FileNotFoundError):
             if len(key := file.read_bytes()) == _BYTES:
                 return key
-        new = file.with_name(f"{file.name}.{os.getpid()}")
+            file.unlink()  # damaged: what it made is of no use any more
+        new = file.with_name(f"{file.name}.{secrets.token_hex(4)}")
         new.touch(mode=0o600)
         new.write_bytes(secrets.token_bytes(_BYTES))
-        new.replace(file)
+        with contextlib.suppress(FileExistsError):
+            file.hardlink_to(new)  # unlike a rename this fails if another process was first
+        new.unlink()

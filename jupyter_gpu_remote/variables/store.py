@@ -7,6 +7,7 @@ import hmac
 import itertools
 import mmap
 import os
+import re
 import secrets
 import time
 from collections.abc import Sequence
@@ -22,6 +23,7 @@ Data = bytes | bytearray | memoryview
 PIECE = 8 << 20
 """Bytes of one blob at most; larger data is several, so that a small change to it stays small."""
 _PACKED = ".zst"
+_NAME = re.compile("[0-9a-f]{64}")
 _YOUNG = 3600.0
 """Seconds since its last use in which a blob is not thrown away: it may be about to be used."""
 
@@ -54,7 +56,7 @@ def signature(text: bytes, key: bytes) -> str:
 
 def is_signed(text: bytes, said: str, key: bytes) -> bool:
     """Return whether `said` is the signature of `text`."""
-    return hmac.compare_digest(signature(text, key), said)
+    return hmac.compare_digest(signature(text, key).encode(), said.encode("utf-8", "replace"))
 
 
 class Store:
@@ -71,21 +73,23 @@ class Store:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def __contains__(self, name: str) -> bool:
-        return self._path(name).exists() or self._path(name + _PACKED).exists()
+        return any(path.exists() for path in self._paths(name))
 
     def put(self, name: str, data: Data, packed: bool = False) -> None:
         """Keep a blob under its name; `packed` says that `data` is compressed."""
-        if name in self:
-            return
-        name += _PACKED if packed else ""
-        new = self._path(f"{name}.{secrets.token_hex(4)}.part")
+        for path in self._paths(name):
+            with contextlib.suppress(FileNotFoundError):
+                os.utime(path)
+                return
+        path = self._paths(name)[packed]
+        new = path.with_name(f"{path.name}.{secrets.token_hex(4)}.part")
         try:
             with new.open("wb", buffering=0) as file:
                 new.chmod(0o600)
                 left = memoryview(data).cast("B")
                 while left:
                     left = left[file.write(left) :]
-            new.replace(self._path(name))
+            new.replace(path)
         finally:
             new.unlink(missing_ok=True)
 
@@ -110,35 +114,38 @@ class Store:
 
     def _mapped(self, name: str) -> Data | None:
         """Return a blob that is kept as it is, without reading all of it into memory."""
-        with contextlib.suppress(FileNotFoundError), self._path(name).open("rb") as file:
-            if not os.fstat(file.fileno()).st_size:
-                return bytearray()
+        with contextlib.suppress(FileNotFoundError), self._paths(name)[0].open("rb") as file:
             os.utime(file.fileno())
-            data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY))
+            data: Data = bytearray()
+            if os.fstat(file.fileno()).st_size:
+                data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY))
             self._check(name, data)
             return data
         return None
 
     def _size(self, name: str) -> int:
-        for path in (self._path(name), self._path(name + _PACKED)):
+        for path in self._paths(name):
             with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
                 os.utime(file.fileno())
                 if path.suffix != _PACKED:
                     return os.fstat(file.fileno()).st_size
-                size = zstandard.frame_content_size(file.read(18))  # a frame's header is no longer
+                try:
+                    size = zstandard.frame_content_size(file.read(18))  # a frame's header is no longer
+                except zstandard.ZstdError:
+                    size = -1
                 if not 0 <= size <= PIECE:
                     self._forged(name)
                 return size
         raise MissingBlobError(name)
 
     def _read(self, name: str, room: memoryview) -> None:
+        plain, packed = self._paths(name)
         try:
-            with self._path(name).open("rb", buffering=0) as file:
+            with plain.open("rb", buffering=0) as file:
                 read = file.readinto(room)
         except FileNotFoundError:
             try:
-                packed = self._path(name + _PACKED).read_bytes()
-                data = zstandard.ZstdDecompressor().decompress(packed, PIECE)
+                data = zstandard.ZstdDecompressor().decompress(packed.read_bytes(), PIECE)
                 read, room[: len(data)] = len(data), data
             except FileNotFoundError:
                 raise MissingBlobError(name) from None
@@ -153,7 +160,7 @@ class Store:
             self._forged(name)
 
     def _forged(self, name: str) -> NoReturn:
-        for path in (self._path(name), self._path(name + _PACKED)):
+        for path in self._paths(name):
             path.unlink(missing_ok=True)
         raise ForgedBlobError(f"the data under {name[:12]}… is not what was kept there")
 
@@ -171,7 +178,8 @@ class Store:
                 path.unlink(missing_ok=True)
                 total -= size
 
-    def _path(self, name: str) -> Path:
-        if "/" in name or name.startswith("."):
+    def _paths(self, name: str) -> tuple[Path, Path]:
+        """Return where a blob is kept as it is, and where compressed."""
+        if not _NAME.fullmatch(name):
             raise MissingBlobError(name)
-        return self.folder / name
+        return self.folder / name, self.folder / (name + _PACKED)
