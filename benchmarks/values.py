@@ -47,14 +47,14 @@ def frames(site: Site, quick: bool) -> Figures:
         "send_69mb_first_ms": first * 1e3,
         "add_column_bytes_vs_column": moved / (8 * _ROWS),
         "add_column_ms": column * 1e3,
-        "send_69mb_as_json_ms": (float(as_json.text) + over) * 1e3,
+        "send_69mb_as_json_ms": (float(as_json.text.splitlines()[-1]) + over) * 1e3,
     }
 
 
 _JSON = """
 import io, time
 start = time.perf_counter()
-text = df.drop(columns="d").to_json(orient="records")
+text = df.drop(columns="d").to_json(orient="records", date_format="iso")
 made = time.perf_counter() - start
 open({file!r}, "w").write(text)
 start = time.perf_counter()

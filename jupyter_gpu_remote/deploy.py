@@ -12,6 +12,7 @@ import hashlib
 import importlib.metadata
 import io
 import json
+import os
 import platform
 import subprocess
 import sys
@@ -211,12 +212,24 @@ def _step(
     return answer
 
 
+def _packed(program: Path) -> bytes:
+    """Return a program gzipped; kept, since that takes longer than sending it."""
+    facts = program.stat()
+    kept = state_dir() / "uv" / f"{facts.st_size}-{facts.st_mtime_ns}.gz"
+    if not kept.exists():
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        new = kept.with_suffix(f".{os.getpid()}")
+        new.write_bytes(gzip.compress(program.read_bytes(), compresslevel=1))
+        new.replace(kept)
+    return kept.read_bytes()
+
+
 def _uv(architecture: str, libc: str) -> bytes:
     """Return uv for the machine, gzipped: the one installed here if it fits, else from the package index."""
     import uv
 
     if (platform.system(), platform.machine(), platform.libc_ver()[0]) == ("Linux", architecture, libc):
-        return gzip.compress(Path(uv.find_uv_bin()).read_bytes(), compresslevel=1)
+        return _packed(Path(uv.find_uv_bin()))
     kind = "manylinux" if libc else "musllinux"
     cache = state_dir() / "uv" / f"{importlib.metadata.version('uv')}-{kind}-{architecture}"
     if not (wheels := list(cache.glob("*.whl"))):

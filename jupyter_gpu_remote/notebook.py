@@ -211,12 +211,12 @@ class Notebook:
             patience = self.config.reconnect_timeout
             return Blobs(live.transport, live.machine.python, folder, missing, here, self._progress, patience)
 
-        machine = live.machine
-        distrusted = ""
-        if machine.provider == "ssh" and not machine.trusted:
-            distrusted = (
-                f"{machine.name} was not made here: taking variables from it would run here what it sends."
-            )
+        def distrusted() -> str:
+            machine = self.registry.get(live.machine.name)
+            if machine.provider != "ssh" or machine.trusted:
+                return ""
+            return f"{machine.name} was not made here: taking variables from it would run here what it sends."
+
         cwd = remote_folder_of(live, self.folder)
         return Exchange(namespace, ledger, open_blobs, folder, key, cwd, live.bring_uv, distrusted)
 

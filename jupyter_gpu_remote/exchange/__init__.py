@@ -54,7 +54,7 @@ class Exchange:
         key: The machine's key.
         cwd: The notebook's folder over there.
         bring_uv: Brings uv there, for an architecture and a C library.
-        distrusted: Why nothing is taken from the machine; empty when it is trusted.
+        distrusted: Returns why nothing is taken from the machine; nothing when it is trusted.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Exchange:
         key: bytes,
         cwd: str,
         bring_uv: Callable[[str, str], None],
-        distrusted: str = "",
+        distrusted: Callable[[], str],
     ) -> None:
         self.ledger = ledger
         self._namespace = namespace
@@ -111,8 +111,8 @@ class Exchange:
             VariableError: A variable can't travel; nothing has run.
             TransportError: The machine does not answer.
         """
-        if get and self._distrusted:
-            raise VariableError(self._distrusted, hint="`%remote trust` if the machine is your own.")
+        if get and (why := self._distrusted()):
+            raise VariableError(why, hint="`%remote trust` if the machine is your own.")
         if absent := [name for name in put if name not in self._namespace]:
             raise VariableError(f"There is no variable {', '.join(absent)} here.", hint="Check the name.")
         names = set(put) | (needed(source, self._namespace) if auto else set())
