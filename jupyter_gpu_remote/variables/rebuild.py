@@ -13,8 +13,6 @@ from typing import Any
 
 namespace: MutableMapping[str, Any] = {}
 """What functions of the notebook are bound to; set by `pickler.load`."""
-_ALIGNED = 64
-"""Bytes on whose multiples torch puts memory of its own: elsewhere, sums come out a little different."""
 
 
 def function(code: CodeType, closure: tuple[CellType, ...] | None) -> FunctionType:
@@ -101,8 +99,6 @@ def storage(buffer: Any, device: str) -> Any:
     if memory.nbytes:
         # torch takes only what may be written to
         data = torch.frombuffer(bytearray(memory) if memory.readonly else memory, dtype=torch.uint8)
-        if data.data_ptr() % _ALIGNED:
-            data = data.clone()
     if device.partition(":")[0] == "cuda" and torch.cuda.is_available():
         index = torch.device(device).index or 0
         data = data.to(f"cuda:{index if index < torch.cuda.device_count() else 0}")
