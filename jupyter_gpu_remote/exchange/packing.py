@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import itertools
+import math
 import time
 import uuid
 import weakref
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator, Mapping, MutableMapping
+from collections.abc import Collection, Iterator, Mapping, MutableMapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from types import CellType, ModuleType
+from types import ModuleType
 from typing import Any
 
 from ..errors import VariableError
@@ -19,6 +20,7 @@ from ..variables.names import globals_of
 from ..variables.parcel import Parcel
 from ..variables.pickler import Pickled, Reference
 from ..variables.store import Data
+from . import sharing
 from .blobs import Blobs, size_of
 from .ledger import Entry, Fingerprint, Ledger
 
@@ -30,8 +32,6 @@ _VALUES = frozenset({"pandas", "polars", "pyarrow"})
 """Packages whose objects don't show it when they share memory."""
 _LOOK_AT = 100_000
 """Objects of a pickle that are looked at; a class is met before its first instance."""
-_REMEMBERED = 20_000
-"""Objects of one parcel that a later one may refer to."""
 
 
 @dataclass
@@ -84,6 +84,7 @@ class Packer:
         self._ledger = ledger
         self._blobs = blobs
         self._key = key
+        self._secrets = secrets.in_environment()
 
     def pack(self, names: Collection[str], asked: Collection[str], follow: bool) -> Packed:
         """Pack those of `names` that the machine lacks or has older.
@@ -98,8 +99,8 @@ class Packer:
         """
         found = self._find(names, asked, follow)
         packed = Packed()
-        known = self._known(found)
-        for group in self._groups(found):
+        known = sharing.known(self._ledger, found)
+        for group in sharing.groups({name: one.pickled for name, one in found.items()}):
             wrapped, blobs, pickled = self._wrap(group, found, known)
             packed.parcels.append(wrapped)
             packed.blobs.update(blobs)
@@ -109,7 +110,7 @@ class Packer:
                 packed.entries[name] = Entry(
                     fingerprint=one.fingerprint,
                     bound=id(self._namespace[name]),
-                    things=_things(one.pickled, pickled, wrapped.transfer),
+                    things=sharing.things(one.pickled, pickled, wrapped.transfer),
                     globals=self._globals(one.pickled),
                     checked=self._ledger.epoch,
                     seconds=one.seconds,
@@ -124,13 +125,13 @@ class Packer:
             memo: The objects of its parcel, by their place.
             transfer: What tells that parcel from others.
         """
-        one = self._look_at(name, asked=True)
+        one = self._look_at(name)
         return Entry(
             fingerprint=one.fingerprint,
             bound=id(self._namespace[name]),
             things={
                 id(obj): (weakref.ref(obj), (transfer, place))
-                for place, obj in (memo.items() if len(memo) <= _REMEMBERED else ())
+                for place, obj in (memo.items() if len(memo) <= sharing.REMEMBERED else ())
                 if id(obj) in one.pickled.memo and pickler.is_thing(obj)
             },
             globals=self._globals(one.pickled),
@@ -149,14 +150,14 @@ class Packer:
                 yield name
                 continue
             with suppress(VariableError):
-                if self._look_at(name, asked=True).fingerprint == entry.fingerprint:
+                if self._look_at(name).fingerprint == entry.fingerprint:
                     yield name
 
     # -- which ----------------------------------------------------------------------------------------
 
     def _find(self, names: Collection[str], asked: Collection[str], follow: bool) -> dict[str, _Found]:
         found: dict[str, _Found] = {}
-        owners = self._owners()
+        owners = sharing.owners(self._ledger.entries)
         seen = set(names)
         queue = deque(sorted(seen))
         while queue:
@@ -165,17 +166,18 @@ class Packer:
             if entry.there and name not in asked:
                 continue
             if entry.fingerprint and entry.checked == self._ledger.epoch and entry.seconds > _CHEAP:
-                related, sharing = entry.globals, frozenset[str]()
+                related, shared = entry.globals, frozenset[str]()
             else:
-                one = self._look_at(name, name in asked, entry.fingerprint is not None)
-                related, sharing = self._globals(one.pickled), self._sharing(one.pickled, owners)
+                one = self._look_at(name, limited=name not in asked and entry.fingerprint is None)
+                related, shared = self._globals(one.pickled), self._sharing(one.pickled, owners)
                 if one.fingerprint == entry.fingerprint:
                     entry.checked, entry.seconds, entry.globals = self._ledger.epoch, one.seconds, related
                 elif follow or name in names:
-                    self._check_size(name, one, name in asked)
+                    if name not in asked:
+                        self._guard(name, one)
                     found[name] = one
             # what shares objects with it is compared in any case: only the unchanged can be referred to
-            more = sorted((related | sharing if follow else sharing) - seen)
+            more = sorted((related | shared if follow else shared) - seen)
             queue += more
             seen.update(more)
         return found
@@ -184,45 +186,35 @@ class Packer:
         names = {name for code in pickled.codes for name in globals_of(code)}
         return frozenset(names & self._namespace.keys())
 
-    def _owners(self) -> dict[int, list[str]]:
-        """Return the names that brought the objects which the machine has, by id."""
-        owners: dict[int, list[str]] = {}
-        for name, entry in self._ledger.entries.items():
-            for i in entry.things if not entry.there else ():
-                owners.setdefault(i, []).append(name)
-        return owners
-
     @staticmethod
     def _sharing(pickled: Pickled, owners: Mapping[int, list[str]]) -> frozenset[str]:
         """Return the names whose objects, which the machine has, are part of this too."""
         met = pickled.memo.keys() | pickled.roots
         return frozenset(name for i in owners.keys() & met for name in owners[i])
 
-    def _look_at(self, name: str, asked: bool, sent: bool = True) -> _Found:
-        """Pickle a variable by itself.
-
-        Args:
-            name: It.
-            asked: Whether the user wants it sent, whatever it is.
-            sent: Whether it was sent before, so that it may be as large as it is.
-        """
-        value = self._namespace[name]
+    def _look_at(self, name: str, limited: bool = False) -> _Found:
+        """Pickle a variable by itself; `limited` says to give up when that is too much to be sent."""
         start = time.monotonic()
-        if not asked and secrets.tells_secret(name, value):
-            raise _secret(name, "its name says so")
-        options: dict[str, Any] = {} if asked else {"refuse": secrets.is_secret_object}
-        if not asked and not sent:
-            options["limit"] = AUTO_LIMIT
         try:
-            pickled = self._dump([name], **options)
-        except pickler.RefusedError as e:
-            raise _secret(blame.path_to(e.culprit, {name: value}), blame.type_name(e.culprit)) from None
+            pickled = self._dump([name], limit=AUTO_LIMIT if limited else math.inf)
         except pickler.TooLargeError:
             raise _too_large(name, AUTO_LIMIT) from None
-        if not asked and (what := secrets.secret_in(pickled.segments)):
-            raise _secret(name, f"it holds {what}")
         wrapped, blobs = parcel.wrap([name], pickled, self._key)
         return _Found(pickled, wrapped, blobs, time.monotonic() - start)
+
+    def _guard(self, name: str, one: _Found) -> None:
+        """Refuse what is not to be sent without being asked for: secrets, and what is large."""
+        value = self._namespace[name]
+        if secrets.tells_secret(name, value):
+            raise _secret(name, name, "its name says so")
+        if secret := secrets.secret_among(obj for _, obj in one.pickled.memo.values()):
+            raise _secret(name, blame.path_to(secret[0], {name: value}), blame.type_name(secret[0]))
+        if what := secrets.secret_in(one.pickled.segments, self._secrets):
+            raise _secret(name, name, f"it holds {what}")
+        if one.size > AUTO_LIMIT:
+            lacking = self._blobs.lacking(one.blobs)
+            if (size := sum(size_of(one.blobs[blob]) for blob in lacking)) > AUTO_LIMIT:
+                raise _too_large(name, size)
 
     def _dump(self, names: Collection[str], **options: Any) -> Pickled:
         values = {name: self._namespace[name] for name in names}
@@ -235,36 +227,7 @@ class Packer:
                 hint="Make it in a remote cell; or --no-auto-in, if the cell does not need it.",
             ) from None
 
-    def _check_size(self, name: str, one: _Found, asked: bool) -> None:
-        if asked or one.size <= AUTO_LIMIT:
-            return
-        lacking = self._blobs.lacking(one.blobs)
-        if (size := sum(size_of(one.blobs[blob]) for blob in lacking)) > AUTO_LIMIT:
-            raise _too_large(name, size)
-
     # -- how ------------------------------------------------------------------------------------------
-
-    @staticmethod
-    def _groups(found: Mapping[str, _Found]) -> Iterable[list[str]]:
-        """Put together what shares objects, so that they are one again over there."""
-        leader: dict[str, str] = {}
-        first: dict[int, str] = {}  # the first name that has an object
-
-        def lead(name: str) -> str:
-            while leader[name] != name:
-                name = leader[name]
-            return name
-
-        for name, one in found.items():
-            leader[name] = name
-            memo = one.pickled.memo.items()
-            ids = {i for i, (place, obj) in memo if place and _may_be_shared(obj)} | one.pickled.roots
-            for i in ids or {0}:  # numbers and text share nothing, and go together
-                leader[lead(name)] = lead(first.setdefault(i, name))
-        groups: dict[str, list[str]] = {}
-        for name in found:
-            groups.setdefault(lead(name), []).append(name)
-        return groups.values()
 
     def _wrap(
         self, group: list[str], found: Mapping[str, _Found], known: Mapping[int, Reference]
@@ -280,16 +243,6 @@ class Packer:
         wrapped, blobs = parcel.wrap(group, pickled, self._key, transfer)
         return wrapped, blobs, pickled
 
-    def _known(self, found: Mapping[str, _Found]) -> dict[int, Reference]:
-        """Return what the machine has already, in variables that have not changed here."""
-        return {
-            i: reference
-            for name, entry in self._ledger.entries.items()
-            if name not in found and entry.checked == self._ledger.epoch
-            for i, (alive, reference) in entry.things.items()
-            if alive() is not None
-        }
-
 
 def _modules(pickled: Pickled) -> set[str]:
     """Return the top-level modules that classes and functions of a pickle are from."""
@@ -302,23 +255,7 @@ def _modules(pickled: Pickled) -> set[str]:
     return {name.partition(".")[0] for name in names}
 
 
-def _may_be_shared(obj: Any) -> bool:
-    return isinstance(obj, (list, dict, set, bytearray, CellType)) or pickler.is_thing(obj)
-
-
-def _things(one: Pickled, sent: Pickled, transfer: str) -> dict[int, tuple[weakref.ref[Any], Reference]]:
-    """Return the objects of a variable by which later ones can refer to it."""
-    if len(sent.memo) > _REMEMBERED:
-        return {}
-    return {
-        i: (weakref.ref(obj), (transfer, sent.memo[i][0]))
-        for i, (_, obj) in one.memo.items()
-        if i in sent.memo and pickler.is_thing(obj)
-    }
-
-
-def _secret(at: str, why: str) -> VariableError:
-    name = at.partition("[")[0].partition(".")[0]
+def _secret(name: str, at: str, why: str) -> VariableError:
     return VariableError(
         f"The cell needs {name}, but {at} looks like a secret ({why}): it is not sent by itself.",
         hint=f"`%%remote --in {name}` sends it all the same.",

@@ -32,18 +32,6 @@ Reference = tuple[str, int]
 Data = bytes | bytearray | memoryview
 
 
-class RefusedError(Exception):
-    """Something is not to be pickled.
-
-    Args:
-        culprit: It.
-    """
-
-    def __init__(self, culprit: Any) -> None:
-        super().__init__(culprit)
-        self.culprit = culprit
-
-
 class TooLargeError(Exception):
     """The stream has become longer than it may."""
 
@@ -102,7 +90,6 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         file: _Segments,
         namespace: Mapping[str, Any],
         memory: Memory,
-        refuse: Callable[[Any], bool],
         references: Mapping[int, Reference],
     ) -> None:
         super().__init__(file, protocol=5, buffer_callback=self._keep)
@@ -112,7 +99,6 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         self.references = references
         self._namespace = namespace
         self._memory = memory
-        self._refuse = refuse
 
     def _keep(self, buffer: pickle.PickleBuffer) -> bool:
         raw = buffer.raw()
@@ -123,8 +109,6 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
     def reducer_override(self, obj: Any) -> Any:
         """Return how to make `obj` again, where that is not for its class to say."""
         self.last = obj
-        if self._refuse(obj):
-            raise RefusedError(obj)
         kind = type(obj)
         if kind is FunctionType and obj.__globals__ is self._namespace:
             self.codes.append(obj.__code__)
@@ -167,7 +151,6 @@ def dump(
     namespace: Mapping[str, Any],
     *,
     references: Mapping[int, Reference] | None = None,
-    refuse: Callable[[Any], bool] = lambda _: False,
     limit: float = math.inf,
 ) -> Pickled:
     """Pickle a value.
@@ -176,12 +159,10 @@ def dump(
         value: It.
         namespace: The notebook's; functions that live in it will live in the other end's.
         references: What the other end has already, by id; these objects must stay alive meanwhile.
-        refuse: Says of each object that is not of a simple type whether it is not to be pickled.
         limit: Bytes that the stream may have, apart from large text and bytes, which cost nothing.
 
     Raises:
         UnpicklableError: Something in it can't be pickled.
-        RefusedError: Something in it is not to be.
         TooLargeError: It would have more.
     """
     shared: frozenset[int] = frozenset()
@@ -189,7 +170,7 @@ def dump(
         file = _Segments(limit)
         kind = _ReferringPickler if references else _Pickler
         memory = Memory(shared, references or {})
-        pickler = kind(file, namespace, memory, refuse, references or {})
+        pickler = kind(file, namespace, memory, references or {})
         _run(pickler, value)
         if memory.together <= shared:
             return Pickled(file.end(), pickler.buffers, pickler.memo.copy(), pickler.codes, memory.roots)
@@ -199,7 +180,7 @@ def dump(
 def _run(pickler: _Pickler, value: Any) -> None:
     try:
         pickler.dump(value)
-    except (UnpicklableError, RefusedError, TooLargeError):
+    except (UnpicklableError, TooLargeError):
         raise
     except Exception as e:  # whatever classes raise that don't want to be pickled
         if isinstance(e.__cause__, RecursionError):

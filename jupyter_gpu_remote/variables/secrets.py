@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 _TELLING = re.compile(
@@ -42,23 +42,20 @@ _CLASSES = (
     ("cryptography.", ("PrivateKey",)),
 )
 """Modules, and parts of the names of their classes, whose objects hold credentials."""
-_MODULES = tuple(start for start, _ in _CLASSES)
 _SHORTEST = 12
 """Characters of an environment variable's value that are worth finding again."""
 
 
-def is_secret_object(value: Any) -> bool:
-    """Return whether `value` is the environment or an object made to hold credentials."""
-    if value is os.environ or (value is getattr(os, "environb", None)):
-        return True
-    kind = type(value)
-    module = kind.__module__
-    return (
-        isinstance(module, str)
-        and module.startswith(_MODULES)  # asked of each object, so it should be quick
-        and any(
-            module.startswith(m) and any(part in kind.__name__ for part in parts) for m, parts in _CLASSES
-        )
+def secret_among(objects: Iterable[Any]) -> list[Any]:
+    """Return the first object that is the environment or was made to hold credentials, if there is one."""
+    by_kind = {type(value): value for value in objects}
+    return [value for kind, value in by_kind.items() if _holds_credentials(kind)][:1]
+
+
+def _holds_credentials(kind: type) -> bool:
+    module, name = str(kind.__module__), kind.__name__
+    return kind is type(os.environ) or any(
+        module.startswith(start) and any(part in name for part in parts) for start, parts in _CLASSES
     )
 
 
@@ -68,13 +65,22 @@ def tells_secret(name: str, value: Any) -> bool:
     return isinstance(value, (str, bytes)) and bool(value) and bool(_TELLING.search(words))
 
 
-def secret_in(stream: Sequence[bytes | bytearray | memoryview]) -> str:
-    """Return what secret text there is in a pickle stream, in a few words; empty when there is none."""
-    own = {
+def in_environment() -> dict[str, bytes]:
+    """Return the secrets that the environment holds, by name."""
+    return {
         name: value.encode("utf-8", "surrogateescape")
         for name, value in os.environ.items()
         if _TELLING.search(name) and len(value) >= _SHORTEST
     }
+
+
+def secret_in(stream: Sequence[bytes | bytearray | memoryview], own: Mapping[str, bytes]) -> str:
+    """Return what secret text there is in a pickle stream, in a few words; empty when there is none.
+
+    Args:
+        stream: It.
+        own: What `in_environment` returns.
+    """
     for data in map(bytes, stream):
         for name, value in own.items():
             if value in data:

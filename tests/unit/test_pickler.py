@@ -318,13 +318,6 @@ def test_a_stream_that_becomes_too_long_is_given_up_early(here: Notebook) -> Non
     assert Costly.made < 1000
 
 
-def test_what_is_to_be_refused_is_refused_at_any_depth(here: Notebook) -> None:
-    here.run("class Key: pass\nkey = Key()\nv = [{'a': key}]")
-    with pytest.raises(pickler.RefusedError) as caught:
-        dump(here, "v", refuse=lambda obj: type(obj).__name__ == "Key")
-    assert caught.value.culprit is here.variables["key"]
-
-
 def test_an_array_of_two_gigabytes_is_pickled_without_a_copy(here: Notebook) -> None:
     need_packages("numpy")
     psutil = pytest.importorskip("psutil")

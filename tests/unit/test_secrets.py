@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from jupyter_gpu_remote.variables import pickler
-from jupyter_gpu_remote.variables.secrets import is_secret_object, secret_in, tells_secret
+from jupyter_gpu_remote.variables.secrets import in_environment, secret_among, secret_in, tells_secret
 
 from ..conftest import need
 
 
 def found(value: Any) -> str:
-    return secret_in(pickler.dump({"v": value}, {}).segments)
+    return secret_in(pickler.dump({"v": value}, {}).segments, in_environment())
 
 
 @pytest.mark.parametrize(
@@ -169,8 +169,8 @@ def test_short_and_ordinary_values_of_the_environment_are_not_looked_for(
 
 
 def test_the_environment_itself_is_a_secret() -> None:
-    assert is_secret_object(os.environ)
-    assert not is_secret_object(dict(os.environ))
+    assert secret_among([1, os.environ]) == [os.environ]
+    assert secret_among([1, dict(os.environ)]) == []
 
 
 @pytest.mark.parametrize(
@@ -186,7 +186,8 @@ def test_the_environment_itself_is_a_secret() -> None:
     ],
 )
 def test_objects_that_hold_credentials_are_secrets(module: str, name: str) -> None:
-    assert is_secret_object(type(name, (), {"__module__": module})())
+    value = type(name, (), {"__module__": module})()
+    assert secret_among([[], value, "text"]) == [value]
 
 
 @pytest.mark.parametrize(
@@ -194,4 +195,4 @@ def test_objects_that_hold_credentials_are_secrets(module: str, name: str) -> No
     [("__main__", "Credentials"), ("botocore.model", "Shape"), ("keras", "Session"), (None, "Session")],
 )
 def test_other_objects_are_not(module: str | None, name: str) -> None:
-    assert not is_secret_object(type(name, (), {"__module__": module})())
+    assert not secret_among([type(name, (), {"__module__": module})()])
