@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
 from .exchange.ledger import Ledger
+from .variables.names import needed
 from .wants import Wants, notebook_file
 
 
@@ -23,6 +25,7 @@ class LocalSide:
             self.wants.ran(source)
         self._shell = shell
         shell.events.register("pre_execute", self._begins)
+        shell.events.register("pre_run_cell", self._warn_of_older)
         shell.events.register("post_run_cell", self._ran)
         self._shows_errors = not shell.custom_exceptions
         if self._shows_errors:  # somebody else's way to show errors is not ours to replace
@@ -35,12 +38,26 @@ class LocalSide:
     def close(self) -> None:
         """Leave the shell as it was."""
         self._shell.events.unregister("pre_execute", self._begins)
+        self._shell.events.unregister("pre_run_cell", self._warn_of_older)
         self._shell.events.unregister("post_run_cell", self._ran)
         if self._shows_errors:
             self._shell.set_custom_exc((), None)
 
     def _begins(self) -> None:
         self.ledger.epoch += 1
+
+    def _warn_of_older(self, info: Any) -> None:
+        """Tell of the variables that a cell is about to use here although the machine has newer ones."""
+        variables = self._shell.user_ns
+        newer = {name for name in self.ledger.entries if self.ledger.is_there(name) and name in variables}
+        if not newer or "%%remote" in info.raw_cell:
+            return
+        if used := sorted(newer & needed(info.raw_cell, variables)):
+            names, has = ", ".join(used), "has newer values" if used[1:] else "has a newer value"
+            print(
+                f"The machine {has} of {names}: `%remote get {' '.join(used)}` brings it here.",
+                file=sys.stderr,
+            )
 
     def _ran(self, result: Any) -> None:
         source = result.info.raw_cell if result is not None else ""

@@ -10,6 +10,7 @@ import argparse
 import functools
 import re
 import shlex
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
@@ -80,7 +81,8 @@ def request(config: GpuRemote) -> GpuRequest:
 
 def names(listed: str) -> list[str]:
     """Return the names of a list with commas."""
-    return [name for part in listed.split(",") if (name := part.strip())]
+    # as Python reads them
+    return [unicodedata.normalize("NFKC", name) for part in listed.split(",") if (name := part.strip())]
 
 
 def help_text(prog: str = "%%remote") -> str:
@@ -151,7 +153,8 @@ def _read(words: list[str], prog: str) -> argparse.Namespace:
             raise ConfigurationError(f"There is no option {word!r}.", hint=did_you_mean(name, options))
         raise ConfigurationError(
             f"{word!r} stands where an option is expected.",
-            hint="Options start with two dashes (--gpu A100); quote a value that has spaces in it.",
+            hint="Options start with two dashes (--gpu A100); quote a value that has spaces in it; "
+            "put commas between the names of variables (--in a,b).",
         )
     return known
 

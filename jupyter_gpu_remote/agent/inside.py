@@ -103,7 +103,7 @@ class Kernel(IPythonKernel):  # type: ignore[misc]
             bound.update(name for name in wish.get("binds", ()) if name in variables)
         answer: dict[str, Any] = {
             "instance": self._instance,
-            "assigned": sorted(n for n in bound if not n.startswith("_")),
+            "assigned": sorted(bound),
         }
         if self._packages and self._packages.has_failed:
             answer["packages_failed"] = True
@@ -113,7 +113,7 @@ class Kernel(IPythonKernel):  # type: ignore[misc]
             answer["versions"] = versions()
             answer["step"] = self._packages.step if self._packages else ""
         if wish.get("instance", "") is None:
-            answer["names"] = [name for name in variables if not name.startswith("_")]
+            answer["names"] = list(variables)
         return answer
 
     def _not_run(self, why: dict[str, Any]) -> dict[str, Any]:

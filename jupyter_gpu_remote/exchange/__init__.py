@@ -12,7 +12,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from ..errors import GpuRemoteError, VariableError
-from ..variables.names import names_of, needed
+from ..variables.names import names_of, needed, without_own
 from .ledger import Ledger
 
 if TYPE_CHECKING:
@@ -36,11 +36,13 @@ class Outgoing:
         wish: For the ``gpu_remote`` of the request.
         parts: Data that goes with it.
         packed: The variables, if there are any.
+        so_far: What has happened when a variable does not come back, to begin a sentence with.
     """
 
     wish: dict[str, Any]
     parts: Sequence[Data] = ()
     packed: Packed | None = None
+    so_far: str = ""
 
 
 class Exchange:
@@ -119,7 +121,7 @@ class Exchange:
         wish: dict[str, Any] = {"instance": self._instance, "store": self._folder}
         if surely := names_of(source).surely:
             wish["binds"] = sorted(surely)
-        outgoing = Outgoing(wish)
+        outgoing = Outgoing(wish, so_far="The cell has run, but " if source else "")
         if names:
             self._add(outgoing, names, put, auto)
         if get:
@@ -179,20 +181,23 @@ class Exchange:
             return False
         if self._instance != answer["instance"]:
             self._instance = answer["instance"]
-            self.ledger.ran_there(n for n in answer.get("names", ()) if n not in self._namespace)
+            self.ledger.ran_there(
+                name for name in without_own(answer.get("names", ())) if name not in self._namespace
+            )
         if answer.get("packages_failed"):
             self._told.clear()  # the next cell has them tried again
         elif "packages" in outgoing.wish:
             self._told.add(outgoing.wish["packages"])
-        self.ledger.ran_there(answer["assigned"])
+        self.ledger.ran_there(without_own(answer["assigned"]))
         if outgoing.packed:
             for name, entry in outgoing.packed.entries.items():
                 if name not in answer["assigned"]:
                     self.ledger.entries[name] = entry
         if failed := answer.get("failed"):
-            raise VariableError(f"The cell has run, but a variable did not come back: {failed}.")
+            listed = ", ".join(outgoing.wish["give"])
+            raise VariableError(f"{outgoing.so_far}{listed} did not come back: {failed}.")
         if "given" in answer:
-            self._take(outgoing.wish["give"], answer)
+            self._take(outgoing, answer)
         return True
 
     def _refused(self, why: str, answer: Mapping[str, Any]) -> None:
@@ -210,10 +215,10 @@ class Exchange:
             self._blobs.forget()
         self._instance = answer["instance"] if why == "fresh" else self._instance
 
-    def _take(self, names: Sequence[str], answer: Mapping[str, Any]) -> None:
+    def _take(self, outgoing: Outgoing, answer: Mapping[str, Any]) -> None:
         from ..variables import parcel, store
 
-        listed = ", ".join(names)
+        said = outgoing.so_far + ", ".join(outgoing.wish["give"])
         try:
             given = parcel.Parcel.read(answer["given"], self._key)
             inline = {n: base64.b64decode(text) for n, text in answer["parts"].items()}
@@ -228,14 +233,14 @@ class Exchange:
 
             values, memo = parcel.open_parcel(given, fetch, self._namespace)
         except (parcel.UnsignedError, store.ForgedBlobError) as e:
-            raise VariableError(f"The cell has run, but {listed} was refused: {e}.") from None
+            raise VariableError(f"{said} was refused: {e}.") from None
         except OSError as e:
-            raise VariableError(f"The cell has run, but {listed} can't be kept here: {e.strerror}.") from None
+            raise VariableError(f"{said} can't be kept here: {e.strerror}.") from None
         except GpuRemoteError:
             raise
         except Exception as e:  # whatever the classes of the user's values raise
             raise VariableError(
-                f"The cell has run, but {listed} can't be made here: {type(e).__name__}: {e}.",
+                f"{said} can't be made here: {type(e).__name__}: {e}.",
                 hint="The variables are still over there; a package that they need may be missing here.",
             ) from e
         self._namespace.update(values)

@@ -56,7 +56,8 @@ class Ledger:
     def is_there(self, name: str) -> bool:
         """Return whether the machine has the newest value of a name."""
         entry = self.entries.get(name)
-        return entry is not None and entry.there
+        # what this very cell has bound here is newer
+        return entry is not None and entry.there and self._bound(name) in (0, entry.bound)
 
     def ran_here(self, source: str, succeeded: bool) -> None:
         """Note that a cell has run here: what it bound is the newest."""

@@ -14,7 +14,7 @@ from .names_scope import Outside
 from .names_text import parse
 from .names_walk import Walk
 
-__all__ = ["Names", "globals_of", "names_of", "needed"]
+__all__ = ["Names", "globals_of", "names_of", "needed", "without_own"]
 
 _BUILTINS = frozenset(dir(builtins)) | {"display", "get_ipython", "exit", "quit"}
 _OWN = re.compile(
@@ -53,8 +53,8 @@ def names_of(source: str) -> Names:
     walk = _walk(source)
     if walk is None:
         return Names()
-    reads = _without_own(walk.reads)
-    binds = _without_own(walk.stores)
+    reads = without_own(walk.reads)
+    binds = without_own(walk.stores)
     return Names(reads - _BUILTINS, binds, reads & _BUILTINS, binds & walk.owned)
 
 
@@ -74,7 +74,7 @@ def needed(source: str, namespace: Mapping[str, Any]) -> frozenset[str]:
         return needs
     # what functions read counts from where they are used, so the cell is walked once more
     walk = _walk(source, lambda name: reach(namespace[name], namespace) if name in namespace else ())
-    return _needs(_without_own(walk.reads), namespace) if walk else frozenset()
+    return _needs(without_own(walk.reads), namespace) if walk else frozenset()
 
 
 def _walk(source: str, outside: Outside | None = None) -> Walk | None:
@@ -90,7 +90,8 @@ def _walk(source: str, outside: Outside | None = None) -> Walk | None:
     return walk
 
 
-def _without_own(names: Iterable[str]) -> frozenset[str]:
+def without_own(names: Iterable[str]) -> frozenset[str]:
+    """Return those of some names that are not every kernel's own."""
     return frozenset(name for name in names if not _OWN.fullmatch(name))
 
 

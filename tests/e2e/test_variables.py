@@ -221,6 +221,93 @@ def test_a_name_that_only_the_machine_has_is_told_of(book: Notebook) -> None:
     assert "`%remote get only_there` brings it here" in book.run("only_there + 1").error
 
 
+def test_a_private_name_that_only_the_machine_has_is_told_of(book: Notebook) -> None:
+    there(book, "_only_there = 1")
+    assert "`%remote get _only_there` brings it here" in book.run("_only_there + 1").error
+
+
+def test_a_private_name_assigned_over_there_is_the_newest(book: Notebook) -> None:
+    here(book, "_level = 1")
+    there(book, "_level = 2")
+    assert there(book, "print(_level)") == "2\n"
+
+
+def test_a_cell_that_uses_an_older_value_here_is_told_so(book: Notebook) -> None:
+    here(book, "shown = 1\ndef show(): return shown")
+    there(book, "shown = 2")
+    warning = "The machine has a newer value of shown: `%remote get shown` brings it here.\n"
+    assert book.run("show()").stream("stderr") == warning
+    assert book.run("shown = 3\nshown").stream("stderr") == ""
+
+
+def test_what_was_brought_here_is_not_told_of(book: Notebook) -> None:
+    here(book, "brought = 1")
+    there(book, "brought = 2")
+    assert book.run("%remote get brought").stream("stderr") == ""
+    assert book.run("brought").stream("stderr") == ""
+
+
+def test_a_function_that_comes_back_brings_what_it_looks_up(book: Notebook) -> None:
+    there(
+        book,
+        "import math as maths\nfrom json import dumps as as_text\nscale = 3\n"
+        "def inner(x): return maths.floor(x) * scale\ndef outer(x): return as_text(inner(x))",
+    )
+    here(book, "%remote get outer")
+    assert here(book, "print(outer(2.5))") == "6\n"
+
+
+def test_what_a_function_looks_up_is_not_brought_where_the_newer_is_here(book: Notebook) -> None:
+    there(book, "weight = 1\ndef weigh(): return weight")
+    here(book, "weight = 2\n%remote get weigh")
+    assert here(book, "print(weigh())") == "2\n"
+
+
+def test_a_function_comes_back_without_what_cannot_come(book: Notebook) -> None:
+    pid = here(book, "import os; print(os.getpid())").strip()
+    (book.folder / "only_there.py").write_text(f"import os\nif os.getpid() == {pid}: raise ImportError")
+    there(
+        book,
+        "import only_there, threading\nguard = threading.Lock()\ndef free():\n"
+        "    return 'free'\n    only_there, guard",
+    )
+    here(book, "%remote get free")
+    assert here(book, "print(free())") == "free\n"
+
+
+def test_what_shares_objects_stays_together_although_it_is_fetched_bit_by_bit(book: Notebook) -> None:
+    there(
+        book,
+        "class Layer: weight = 0\nclass Descent:\n    def __init__(self, layer): self.layer = layer\n"
+        "layer = Layer(); descent = Descent(layer)",
+    )
+    here(book, "%remote get descent")
+    here(book, "%remote get layer")
+    assert here(book, "print(descent.layer is layer)") == "True\n"
+
+
+def test_what_was_changed_here_is_not_overwritten_by_what_shares_objects_with_it(book: Notebook) -> None:
+    there(
+        book,
+        "class Part: size = 0\nclass Whole:\n    def __init__(self, part): self.part = part\n"
+        "part = Part(); whole = Whole(part)",
+    )
+    here(book, "%remote get whole part")
+    here(book, "whole.name = 'changed here'\n%remote get part")
+    assert here(book, "print(whole.name)") == "changed here\n"
+
+
+def test_a_name_is_meant_as_python_reads_it(book: Notebook) -> None:
+    there(book, "\u00b5 = 2")
+    here(book, "%remote get \u00b5")
+    assert here(book, "print(\u00b5)") == "2\n"
+
+
+def test_getting_what_does_not_exist_speaks_of_no_cell(book: Notebook) -> None:
+    told = book.run("%remote get nowhere").error
+    assert told == "VariableError: nowhere did not come back: there is no variable nowhere over there."
+
+
 def test_a_name_that_nobody_has_is_an_ordinary_error(book: Notebook) -> None:
     assert book.run("nobody_has_this").error == "NameError: name 'nobody_has_this' is not defined"
 
