@@ -104,6 +104,7 @@ class Kernel(IPythonKernel):  # type: ignore[misc]
         answer: dict[str, Any] = {
             "instance": self._instance,
             "assigned": sorted(bound),
+            "deleted": sorted(before.keys() - variables.keys()),
         }
         if self._packages and self._packages.has_failed:
             answer["packages_failed"] = True

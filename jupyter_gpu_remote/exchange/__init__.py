@@ -196,6 +196,7 @@ class Exchange:
         if failed := answer.get("failed"):
             listed = ", ".join(outgoing.wish["give"])
             raise VariableError(f"{outgoing.so_far}{listed} did not come back: {failed}.")
+        self.ledger.deleted_there(answer["deleted"])
         if "given" in answer:
             self._take(outgoing, answer)
         return True

@@ -74,6 +74,12 @@ class Ledger:
             entry = self.entry(name)
             entry.there, entry.fingerprint, entry.things = True, None, {}
 
+    def deleted_there(self, names: Iterable[str]) -> None:
+        """Note that a cell over there has deleted names: an older value here is the newest again."""
+        for name in names:
+            if self.is_there(name):
+                del self.entries[name]
+
     def forget(self) -> None:
         """Forget the machine: its kernel is another one, or gone."""
         self.entries.clear()

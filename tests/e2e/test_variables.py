@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -10,7 +12,7 @@ import pytest
 
 from jupyter_gpu_remote.registry import Registry
 from tests.conftest import wait_for
-from tests.notebooks import Notebook
+from tests.notebooks import Notebook, Ran
 
 
 def here(book: Notebook, code: str) -> str:
@@ -308,6 +310,19 @@ def test_getting_what_does_not_exist_speaks_of_no_cell(book: Notebook) -> None:
     assert told == "VariableError: nowhere did not come back: there is no variable nowhere over there."
 
 
+def test_a_name_that_was_deleted_over_there_is_told_of_no_more(book: Notebook) -> None:
+    there(book, "brief = 1")
+    there(book, "del brief")
+    assert book.run("brief").error == "NameError: name 'brief' is not defined"
+
+
+def test_a_name_that_was_sent_and_deleted_over_there_is_not_sent_again(book: Notebook) -> None:
+    here(book, "sent = 1")
+    there(book, "sent")
+    there(book, "del sent")
+    assert book.remote("sent").error.startswith("NameError")
+
+
 def test_a_name_that_nobody_has_is_an_ordinary_error(book: Notebook) -> None:
     assert book.run("nobody_has_this").error == "NameError: name 'nobody_has_this' is not defined"
 
@@ -417,3 +432,51 @@ def test_ten_thousand_names_go_along(book: Notebook) -> None:
     total = " + ".join(f"n{i}" for i in range(10_000))
     ran = book.remote(f"print(sum([{total.replace(' + ', ', ')}]))")
     assert ran.text == f"{sum(range(10_000))}\n"
+
+
+# -- while a cell runs --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def busy(book: Notebook, tmp_path: Path) -> Iterator[Callable[[], None]]:
+    """Have a cell run over there that the notebook's kernel knows nothing of; give what ends it."""
+    there(book, "early = 1")
+    go = tmp_path / "go"
+    code = f"print('begun', flush=True)\nwhile not os.path.exists({str(go)!r}): time.sleep(0.01)"
+    running = book.send(f"%%remote\nimport os, time\n{code}\nlate = 2")
+    book.wait(running, until=lambda ran: "begun" in ran.text)
+    # to restart a kernel interrupts it first, and with it the cell
+    os.kill(book.manager.provisioner.pid, signal.SIGKILL)
+    book.manager.restart_kernel(now=True)
+    book.client.wait_for_ready(60)
+    here(book, "%load_ext jupyter_gpu_remote")
+    yield go.touch
+    go.touch()
+    there(book, "import os, sys, time")
+
+
+def waits(ran: Ran) -> bool:
+    """Return whether a cell says that it waits for another one."""
+    lines = [m["content"]["data"]["text/plain"] for m in ran.messages if "data" in m["content"]]
+    return any("waiting for the cell that runs over there" in line for line in lines)
+
+
+def test_getting_a_variable_waits_for_the_cell_that_runs_and_says_so(
+    book: Notebook, busy: Callable[[], None]
+) -> None:
+    getting = book.send("%remote get late")
+    so_far = book.wait(getting, until=waits)
+    busy()
+    assert not book.wait(getting, so_far=so_far).error
+    assert here(book, "print(late)") == "2\n"
+
+
+def test_interrupting_the_wait_leaves_the_cell_that_runs_alone(
+    book: Notebook, busy: Callable[[], None]
+) -> None:
+    getting = book.send("%remote get early")
+    so_far = book.wait(getting, until=waits)
+    book.interrupt()
+    assert book.wait(getting, so_far=so_far).error.startswith("KeyboardInterrupt")
+    busy()
+    assert there(book, "print(late)") == "2\n"
