@@ -36,11 +36,11 @@ _GIVE_UP_WITHIN = 5.0
 
 _QUESTIONS = 0.02
 """Seconds between looking whether the cell asks something, where nothing wakes us."""
+_PATIENCE = 1.0
+"""Seconds that a wait may take before it is told of."""
 _EXIT_LIMIT = 5.0
 
 
-_PATIENCE = 1.0
-"""Seconds that a wait may take before it is told of."""
 def key_of(shell: Any) -> str:
     """Return what tells the notebook of a shell from others."""
     kernel = getattr(shell, "kernel", None)
@@ -187,6 +187,17 @@ class RemoteCells:
             done = self._finish(execution)
         return execution.future.result()["gpu_remote"], needs()
 
+    def _wait_in_line(self, execution: Execution) -> None:
+        """Wait for what is no cell; one that runs over there comes first, and Ctrl-C leaves it alone."""
+        if futures.wait((execution.future,), _PATIENCE).done:
+            return
+        self._status.phase("waiting for the cell that runs over there", "`%remote attach` shows it")
+        try:
+            while not execution.future.done():
+                futures.wait((execution.future,), _QUESTIONS)
+        finally:
+            self._status.end()
+
     def prepare(self, request: GpuRequest, config: GpuRemote) -> None:
         """Attach this notebook to a machine that fits, launching it if need be."""
         self.notebook.config = config
@@ -226,17 +237,6 @@ class RemoteCells:
         try:
             return self.exchange.settle(outgoing, reply)
         finally:
-    def _wait_in_line(self, execution: Execution) -> None:
-        """Wait for what is no cell; one that runs over there comes first, and Ctrl-C leaves it alone."""
-        if futures.wait((execution.future,), _PATIENCE).done:
-            return
-        self._status.phase("waiting for the cell that runs over there", "`%remote attach` shows it")
-        try:
-            while not execution.future.done():
-                futures.wait((execution.future,), _QUESTIONS)
-        finally:
-            self._status.end()
-
             self._status.end_progress()
 
     def _carry_out(self, payload: dict[str, Any]) -> None:

@@ -189,6 +189,7 @@ class Exchange:
         elif "packages" in outgoing.wish:
             self._told.add(outgoing.wish["packages"])
         self.ledger.ran_there(without_own(answer["assigned"]))
+        self.ledger.deleted_there(answer["deleted"])
         if outgoing.packed:
             for name, entry in outgoing.packed.entries.items():
                 if name not in answer["assigned"]:
@@ -196,7 +197,6 @@ class Exchange:
         if failed := answer.get("failed"):
             listed = ", ".join(outgoing.wish["give"])
             raise VariableError(f"{outgoing.so_far}{listed} did not come back: {failed}.")
-        self.ledger.deleted_there(answer["deleted"])
         if "given" in answer:
             self._take(outgoing, answer)
         return True
