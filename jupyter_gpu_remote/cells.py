@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import importlib
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent import futures
@@ -15,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 from . import options
 from .config import GpuRemote, load_settings
 from .errors import ConnectionLostError, GpuRemoteError
-from .exchange import Exchange, Outgoing
-from .kernel import Execution, RemoteKernel
+from .exchange import Exchange, Outgoing, alone
+from .kernel import Early, Execution, RemoteKernel
 from .localside import LocalSide
 from .magic import on_interrupt
 from .model import GpuRequest, MachineState
@@ -25,6 +27,7 @@ from .raised import remote_error, show_once
 from .registry import Registry
 from .relay import Relay
 from .status import StatusLine, for_shell
+from .sync import FolderSync
 from .transport import open_transport
 
 if TYPE_CHECKING:
@@ -74,7 +77,9 @@ class RemoteCells:
         kernel = getattr(shell, "kernel", None)
         if kernel is not None:
             show_once(shell)
-        self.notebook = Notebook(self.config, key_of(shell), Path.cwd(), self.relay, self.progress)
+        self.notebook = Notebook(
+            self.config, key_of(shell), Path.cwd(), self.relay, self.progress, self._on_kernel
+        )
         self._status = StatusLine(for_shell(shell))
         self._presses: list[float] = []
         self._keeps_folder = True
@@ -82,6 +87,8 @@ class RemoteCells:
         self.local = LocalSide(shell)
         self.exchange: Exchange | None = None
         self._machine = ""
+        self._next_cell: tuple[str, GpuRemote, bool] | None = None
+        self._early: Early | None = None
         self._outgoing: tuple[Execution | None, Outgoing] = None, Outgoing({})
         self._parsed: dict[str, tuple[GpuRequest, GpuRemote]] = {}
 
@@ -136,13 +143,15 @@ class RemoteCells:
         self._status = StatusLine(for_shell(self.shell))
         self._presses.clear()
         notebook = self.notebook
-        if not notebook.is_ready(request):
-            self.prepare(request, config)
         self._keeps_folder = config.sync
+        self.local.wants.ran(cell)
+        if not notebook.is_ready(request):
+            self._next_cell = cell, config, whole
+            if execution := self._prepare_and_begin(request, config):
+                return execution
         if notebook.sync is not None and config.sync and self._transfer(notebook.sync.push):
             self.local.wants.folder_changed()
         assert notebook.kernel is not None and self.exchange is not None
-        self.local.wants.ran(cell)
         needs = functools.partial(self.local.wants.current, config.env)
         put, get = options.names(config.in_), options.names(config.out)
         outgoing = self.exchange.pack(cell, put, get, config.auto_in, needs)
@@ -156,6 +165,36 @@ class RemoteCells:
         )
         self._outgoing = execution, outgoing
         return execution
+
+    def _prepare_and_begin(self, request: GpuRequest, config: GpuRemote) -> Execution | None:
+        """Prepare for the next cell; return its execution if it has been started on the way."""
+        try:
+            self.prepare(request, config)
+        finally:
+            self._next_cell = None
+            early, self._early = self._early, None
+            if early and not early.began:
+                self.relay.end(early.execution)
+        return early.execution if early and early.began else None
+
+    def _on_kernel(self, kernel: RemoteKernel, sync: FolderSync | None) -> Early | None:
+        """Serve a new remote kernel; return the next cell if nothing has to go there before it."""
+        self.relay.serve(kernel)
+        if self._next_cell is None:
+            return None
+        cell, config, whole = self._next_cell
+        if config.in_ or config.out or self.local.wants.any(config.env):
+            return None
+        outgoing = alone(cell, self.shell.user_ns if config.auto_in else {})
+        folder = sync.expects() if sync is not None and config.sync else None
+        if outgoing is None or folder == "":
+            return None
+        self._early = early = kernel.early(
+            cell, folder, allow_stdin=self.relay.can_ask, gpu_remote=outgoing.wish
+        )
+        self.relay.begin(early.execution, whole)
+        self._outgoing = early.execution, outgoing
+        return early
 
     def carry(
         self, put: Sequence[str] = (), get: Sequence[str] = (), **wish: Any
@@ -201,12 +240,13 @@ class RemoteCells:
     def prepare(self, request: GpuRequest, config: GpuRemote) -> None:
         """Attach this notebook to a machine that fits, launching it if need be."""
         self.notebook.config = config
+        if self.local.wants.any(config.env):  # what takes a moment to import is there when the machine is
+            threading.Thread(target=importlib.import_module, args=(f"{__package__}.environment",)).start()
         before = self.notebook.kernel
         machine = self.notebook.prepare(request, self._status.phase)
         if self.notebook.kernel is before or self.notebook.kernel is None:
             self._status.end()
             return
-        self.relay.serve(self.notebook.kernel)
         if before is None or before.id != self.notebook.kernel.id or self._machine != machine.name:
             self.local.ledger.forget()
         self._machine = machine.name

@@ -20,13 +20,21 @@ from . import fates
 from .agent import wire
 from .errors import ConnectionLostError, GpuRemoteError, KernelError
 from .link import Link
-from .messages import Execution, Listener, Message
+from .messages import Early, Execution, Listener, Message
 from .transport.base import Stream
 
-__all__ = ["Execution", "Listener", "Message", "RemoteKernel"]
+__all__ = ["Early", "Execution", "Listener", "Message", "RemoteKernel"]
 
 _REQUEST_LIMIT = 30.0
 """Seconds the agent may take for an answer."""
+
+_CELL = {
+    "silent": False,
+    "store_history": True,
+    "user_expressions": {},
+    "allow_stdin": True,
+    "stop_on_error": True,
+}
 
 _log = logging.getLogger(__name__)
 
@@ -61,6 +69,7 @@ class RemoteKernel:
         """What happened to it when no cell was there to be told."""
         self._start = start
         self._name = uuid.uuid4().hex
+        self._early: Early | None = None
         self._next: int | None = None
         self._answer: Mapping[str, Any] = {}
         self._doubtful: tuple[int, set[str]] = (0, set())
@@ -69,24 +78,27 @@ class RemoteKernel:
 
     # -- connection ---------------------------------------------------------------------------------
 
-    def open(self, since: int | None = None) -> Mapping[str, Any]:
+    def open(self, since: int | None = None, early: Early | None = None) -> Mapping[str, Any]:
         """Attach to the kernel, starting it if there is none.
 
         Args:
             since: Record of its journal to begin with; None takes only what comes from now on.
+            early: A cell to run at once, if the folder there is what it expects.
 
         Returns:
-            What the agent knows about the kernel.
+            What the agent knows about the kernel; ``began`` says whether that cell was started.
 
         Raises:
             KernelStartError: It cannot be started.
             TransportError: The machine cannot be reached.
         """
-        self._next = since
+        self._next, self._early = since, early
         try:
             self._link.open()
         except LookupError as e:
             raise fates.refused(str(e), bool(self._start)) from None
+        finally:
+            self._early = None
         return self._answer
 
     @property
@@ -119,12 +131,16 @@ class RemoteKernel:
             "start": None if birth else self._start,
             "birth": birth,
             "unacknowledged": unacknowledged,
+            "early": self._early and {"folder": self._early.folder, "message": self._early.message},
         }
 
     def welcome(self, answer: Mapping[str, Any]) -> None:
         """Take the agent's answer to it."""
         self._answer, self.facts = answer, answer["kernel"]
         self._next = max(self._next or 0, answer["next"])
+        if self._early and answer["began"]:
+            self._early.began = True
+            self._track(self._early.execution)
         # what neither runs nor ends in what is still to come has ended in what is no longer kept
         over = self.executions.keys() - answer["running"] - self._link.unacknowledged()
         self._doubtful = (answer["end"], over)
@@ -185,6 +201,19 @@ class RemoteKernel:
     ) -> str:
         """Make a message, send it and return its id."""
         msg_id = msg_id or uuid.uuid4().hex
+        parts = self._compose(msg_type, content, msg_id, parent, metadata, subshell)
+        self.forward(channel, parts, msg_id, buffers)
+        return msg_id
+
+    def _compose(
+        self,
+        msg_type: str,
+        content: Mapping[str, Any],
+        msg_id: str,
+        parent: Mapping[str, Any] | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        subshell: str | None = None,
+    ) -> list[bytes]:
         header: dict[str, Any] = {
             "msg_id": msg_id,
             "msg_type": msg_type,
@@ -195,9 +224,7 @@ class RemoteKernel:
         }
         if subshell:
             header["subshell_id"] = subshell
-        parts = [json.dumps(part).encode() for part in (header, parent or {}, metadata or {}, content)]
-        self.forward(channel, parts, msg_id, buffers)
-        return msg_id
+        return [json.dumps(part).encode() for part in (header, parent or {}, metadata or {}, content)]
 
     @staticmethod
     def new_id() -> str:
@@ -221,25 +248,33 @@ class RemoteKernel:
         """
         execution = self.follow(self.new_id())
         begin(execution)
-        content = {
-            "code": code,
-            "silent": False,
-            "store_history": True,
-            "user_expressions": {},
-            "allow_stdin": True,
-            "stop_on_error": True,
-            **options,
-        }
+        content = {**_CELL, "code": code, **options}
         self.send(wire.SHELL, "execute_request", content, buffers=buffers, msg_id=execution.msg_id)
         return execution
 
+    def early(self, code: str, folder: str | None, **options: Any) -> Early:
+        """Return a cell for `open` to start.
+
+        Args:
+            code: The cell.
+            folder: The id that its folder must have over there; None when that does not matter.
+            options: More fields of the execute request.
+        """
+        execution = Execution(self.new_id())
+        parts = self._compose("execute_request", {**_CELL, "code": code, **options}, execution.msg_id)
+        return Early(execution, folder, [part.decode() for part in parts])
+
     def follow(self, msg_id: str) -> Execution:
         """Keep track of a cell that was started under `msg_id`, perhaps by another client."""
-        execution = self.executions[msg_id] = Execution(msg_id)
-        execution.future.add_done_callback(lambda _: self.executions.pop(msg_id, None))
+        execution = Execution(msg_id)
+        self._track(execution)
+        return execution
+
+    def _track(self, execution: Execution) -> None:
+        self.executions[execution.msg_id] = execution
+        execution.future.add_done_callback(lambda _: self.executions.pop(execution.msg_id, None))
         if self._link.error:
             execution.fail(self._link.error)
-        return execution
 
     def interrupt(self) -> None:
         """Interrupt what the kernel runs; arrives also in the middle of a cell, and after a cut."""

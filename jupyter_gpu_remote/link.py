@@ -121,8 +121,9 @@ class Link:
                 hello = self._peer.hello(list(self._unacknowledged))
             _, request, answer = self._answers.await_one("attach", **hello)
             stream.sendall(request)
+            early: list[wire.Record] = []
             while not answer.done():
-                self._feed(stream)
+                self._feed(stream, early.append)
             result = answer.result()
             with self._changed:
                 for msg_id in result["known"]:
@@ -134,6 +135,8 @@ class Link:
                 if self._over.is_set():  # closed meanwhile
                     raise OSError("closed")
                 self._changed.notify_all()
+            for record in early:  # what came in one piece with the answer follows it
+                self._peer.take(record)
         except (OSError, ValueError) as e:
             stream.close()
             if self.error:
@@ -195,7 +198,7 @@ class Link:
             while stream := self._stream:
                 try:
                     while True:
-                        self._feed(stream)
+                        self._feed(stream, self._peer.take)
                 except (OSError, ValueError):
                     stream.close()
                 self._cut()
@@ -205,7 +208,7 @@ class Link:
             _log.exception("reading from the agent failed")
             self._give_up(KernelError(f"Reading from the agent failed: {e!r}", hint="Run the cell again."))
 
-    def _feed(self, stream: Stream) -> None:
+    def _feed(self, stream: Stream, take: Callable[[wire.Record], None]) -> None:
         data = stream.recv(1 << 20)
         if not data:
             raise ConnectionResetError("end of stream")
@@ -214,7 +217,7 @@ class Link:
             if record.channel == wire.AGENT:
                 self._answers.take(record)
             else:
-                self._peer.take(record)
+                take(record)
 
     def _cut(self) -> None:
         """Fail the requests whose answers may be lost; what waits to be sent goes on waiting."""

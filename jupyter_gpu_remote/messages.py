@@ -85,6 +85,23 @@ class Execution:
             self.future.set_exception(error)
 
 
+@dataclass
+class Early:
+    """A cell that is started by the request that attaches to its kernel, which saves a round trip.
+
+    Attributes:
+        execution: It.
+        folder: The id that its folder must have over there; None when that does not matter.
+        message: The parts of its request.
+        began: Whether it was started.
+    """
+
+    execution: Execution
+    folder: str | None
+    message: list[str]
+    began: bool = False
+
+
 class Listener(Protocol):
     """Who wants to see what the kernel sends. Called in the kernel's own thread; must not block."""
 

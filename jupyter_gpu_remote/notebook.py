@@ -15,7 +15,7 @@ from .config import GpuRemote
 from .exchange import Exchange
 from .exchange.ledger import Ledger
 from .fleet import Fleet
-from .kernel import Listener, RemoteKernel
+from .kernel import Early, Listener, RemoteKernel
 from .machine import LiveMachine
 from .model import GpuRequest, Machine
 from .registry import Registry
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from .exchange.blobs import Blobs
 
 Report = Callable[[str, str], None]
+OnKernel = Callable[[RemoteKernel, FolderSync | None], Early | None]
 
 _FOLDER_LIMIT = 600.0
 """Seconds the machine may take to look through a folder, of any size."""
@@ -68,15 +69,14 @@ def open_sync(
     agent: Requests,
     folder: Path,
     progress: Callable[[int, int, str], None],
-    ident: str = "",
 ) -> FolderSync:
-    """Return what keeps `folder` the same here and on a machine; `ident` is what is known of it there."""
+    """Return what keeps `folder` the same here and on a machine."""
     state = sync_folder(live.machine.name) / f"{_owner(folder)}.json"
     state.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     state.with_suffix(".folder").write_bytes(os.fsencode(folder))
     there = remote_folder_of(live, folder)
     remote = AgentFolder(functools.partial(_ask_folder, agent, there))
-    return FolderSync(folder, remote, live.transport, there, state, progress, ident)
+    return FolderSync(folder, remote, live.transport, there, state, progress)
 
 
 def _ask_folder(agent: Requests, path: str, question: str, data: bytes) -> bytes:
@@ -103,6 +103,8 @@ class Notebook:
         folder: The folder that is kept the same on both sides.
         listener: Gets the messages of its remote kernel.
         progress: Told how far a transfer is: bytes done, bytes in all, what.
+        on_kernel: Called with a new remote kernel, before it is attached, and the folder that goes along; may
+            return a cell for it to start with.
     """
 
     def __init__(
@@ -112,6 +114,7 @@ class Notebook:
         folder: Path,
         listener: Listener,
         progress: Callable[[int, int, str], None],
+        on_kernel: OnKernel = lambda kernel, sync: None,
     ) -> None:
         self.config = config
         self.key = key
@@ -123,6 +126,7 @@ class Notebook:
         self.sync: FolderSync | None = None
         self._listener = listener
         self._progress = progress
+        self._on_kernel = on_kernel
         self._fitting: set[GpuRequest] = set()
 
     @property
@@ -191,10 +195,11 @@ class Notebook:
         report("starting the kernel", "")
         remote_folder = remote_folder_of(self.live, self.folder)
         self.kernel = self.live.kernel(self.kernel_id, remote_folder, self._listener, {})
-        known = self.kernel.open()
-        if self.unsynced:
-            return
-        self.sync = open_sync(self.live, self.kernel, self.folder, self._progress, known["folder"])
+        if not self.unsynced:
+            self.sync = open_sync(self.live, self.kernel, self.folder, self._progress)
+        known = self.kernel.open(early=self._on_kernel(self.kernel, self.sync))
+        if self.sync is not None:
+            self.sync.meet(known["folder"], in_step=known["began"])
 
     def open_exchange(self, namespace: MutableMapping[str, Any], ledger: Ledger) -> Exchange:
         """Return what moves the variables of `namespace` to and from this notebook's kernel."""

@@ -54,6 +54,12 @@ class Wants:
         """Look again: a module of the folder may import something else now."""
         self._stamp = None
 
+    def any(self, env: str) -> bool:
+        """Return whether the notebook may need something; `current` tells, and takes longer."""
+        return env != "none" and bool(
+            env != "auto" or self._cells_saved() or self._run or _stamps(self._folder)
+        )
+
     def current(self, env: str, modules: Collection[str] = ()) -> Needs | None:
         """Return what the notebook needs; None when nothing at all.
 
@@ -67,10 +73,9 @@ class Wants:
         for module in modules:
             if module not in sys.stdlib_module_names and module.isidentifier():
                 self.ran(f"import {module}")
-        sources = (*self._cells_saved(), *self._run)
-        declared = _stamps(self._folder)
-        if env == "none" or not (sources or declared or env != "auto"):
+        if not self.any(env):
             return None
+        sources, declared = (*self._cells_saved(), *self._run), _stamps(self._folder)
         stamp = (sources, env, declared, [_mtime(Path(p)) for p in site.getsitepackages()])
         if stamp != self._stamp:
             from .environment import needs  # takes a moment to import

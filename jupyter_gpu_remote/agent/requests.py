@@ -15,6 +15,7 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
 from ..variables.key import make_key
+from . import wire
 from .clients import Client
 from .folder import answer
 
@@ -63,6 +64,7 @@ def attach(
     start: dict[str, Any] | None = None,
     birth: str | None = None,
     unacknowledged: Sequence[str] = (),
+    early: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Make the client a tail of a kernel's journal.
 
@@ -75,6 +77,7 @@ def attach(
         start: How to start the kernel if there is none of that name.
         birth: What tells the kernel the client knows from another one of that name.
         unacknowledged: Ids of messages that it has sent and that may not have arrived.
+        early: The ``message`` that runs a cell, to be passed on if the ``folder`` has this id, or any if None.
     """
     if client.tail:
         raise ValueError("this connection is attached already")
@@ -93,6 +96,10 @@ def attach(
         journal.go_on_at(since)
     since = journal.next if since is None else min(since, journal.next)
     client.kernel, client.name, client.tail = found, name, journal.tail(since)
+    ident = found.work.ident() if found.work else ""
+    began = early is not None and early["folder"] in (None, ident)
+    if early and began:
+        found.send(wire.SHELL, [part.encode() for part in early["message"]])
     return {
         "version": agent.version,
         "next": since,
@@ -101,7 +108,8 @@ def attach(
         "running": list(found.running),
         "known": [m for m in unacknowledged if m in found.seen],
         "executions": list(found.executions),
-        "folder": found.work.ident() if found.work else "",
+        "folder": ident,
+        "began": began,
         "kernel": {**found.facts, "id": found.id},
         "store": {
             "folder": str(agent.root / "store"),

@@ -45,6 +45,13 @@ class Outgoing:
     so_far: str = ""
 
 
+def alone(source: str, namespace: Mapping[str, Any]) -> Outgoing | None:
+    """Return what goes with a cell that takes no variables along; None when it does."""
+    if needed(source, namespace):
+        return None
+    return Outgoing({"instance": None, "binds": sorted(names_of(source).surely)})
+
+
 class Exchange:
     """The variables of a notebook and of its kernel over there.
 

@@ -42,7 +42,6 @@ class FolderSync:
         remote_root: Absolute path of the folder there.
         state_file: Where both sides are remembered as they were when in step; its folder must exist.
         progress: Told bytes done, bytes in all and what is going on.
-        ident: The id of the folder there, if it is known already.
     """
 
     def __init__(
@@ -53,7 +52,6 @@ class FolderSync:
         remote_root: str,
         state_file: Path,
         progress: Progress | None = None,
-        ident: str = "",
     ) -> None:
         self._root = local_root.resolve()
         self._watch = watch(str(self._root))
@@ -62,7 +60,7 @@ class FolderSync:
         self._way = (transport, self._root, remote_root, progress or _silent)
         self._mover: Mover | None = None
         self._record = Record(state_file)
-        self._ident = ident
+        self._ident = ""
         self._lock = threading.Lock()
         self._outer: Outer = ()
         self._here = Manifest()
@@ -85,7 +83,8 @@ class FolderSync:
         if not self._push_due and not self._local.changed():
             return Report()
         with self._lock:
-            if self._ident and self._as_recorded():
+            ident, self._ident = self._ident, ""
+            if ident and ident == self._expected():
                 self._push_due = False
                 return Report()
             self._push_due = True
@@ -93,16 +92,26 @@ class FolderSync:
             self._push_due = False
         return report
 
-    def _as_recorded(self) -> bool:
-        """Return, once, whether the folder here is as it was when both were in step.
+    def expects(self) -> str:
+        """Return the id that the folder there must have for the first push to have nothing to do.
 
-        Then there is nothing to push whatever the other one holds, and a first cell need not ask.
+        Empty when there is something to push. It is only asked whether the folder here is as it was when both
+        were in step: then there is nothing to push whatever the other one holds, and a first cell need not ask.
         """
-        ident, self._ident = self._ident, ""
+        with self._lock:
+            return self._expected()
+
+    def meet(self, ident: str, in_step: bool) -> None:
+        """Take note of the id of the folder there, and whether it was found to be what `expects` said."""
+        with self._lock:
+            self._ident = ident
+            self._push_due = self._push_due and not in_step
+
+    def _expected(self) -> str:
         with self._record.held():
             self._look_here(rules_above(self._root), anew=True)
             was = {path: here for path, (here, _) in self._record.pairs.items() if here}
-            return self._record.ident == ident and was == self._here.entries
+            return self._record.ident if was == self._here.entries else ""
 
     def pull(self) -> Report:
         """Bring here what changed there; costs microseconds when nothing did.

@@ -47,7 +47,8 @@ class Rig:
     def new_sync(self, ident: str = "") -> FolderSync:
         remote = AgentFolder(self._ask)
         there = str(self.there)
-        self.sync = FolderSync(self.here, remote, self.transport, there, self.state, self._progress, ident)
+        self.sync = FolderSync(self.here, remote, self.transport, there, self.state, self._progress)
+        self.sync.meet(ident, in_step=False)
         return self.sync
 
     def _ask(self, question: str, data: bytes) -> bytes:

@@ -123,6 +123,19 @@ def test_variables_outlive_a_local_kernel_that_is_killed(book: Notebook) -> None
     assert book.remote("kept").result == "'over a kill'"
 
 
+def test_the_first_cell_after_a_restart_sees_what_changed_in_the_folder_meanwhile(book: Notebook) -> None:
+    for content in ("one", "two", "two"):
+        (book.folder / "meanwhile.txt").write_text(content)
+        restart(book)
+        assert book.remote("print(open('meanwhile.txt').read())").text == f"{content}\n"
+
+
+def test_the_first_cell_after_a_restart_is_shown_however_fast_it_is(book: Notebook) -> None:
+    for number in range(5):
+        restart(book)
+        assert book.remote(f"print({number})\n{number}").result == str(number)
+
+
 # -- two notebooks ----------------------------------------------------------------------------------------
 
 

@@ -6,6 +6,7 @@ import json
 import socket
 import threading
 from collections.abc import Mapping
+from types import SimpleNamespace
 from typing import Any
 
 from jupyter_gpu_remote.agent import wire
@@ -38,6 +39,9 @@ class Peer:
 
 def test_records_in_one_piece_with_the_answer_are_taken_after_it() -> None:
     ours, theirs = socket.socketpair()
+    stream = SimpleNamespace(
+        recv=ours.recv, sendall=ours.sendall, close=lambda: ours.shutdown(socket.SHUT_RDWR)
+    )
 
     def agent() -> None:
         (request,) = wire.Decoder().feed(theirs.recv(1 << 20))
@@ -47,7 +51,7 @@ def test_records_in_one_piece_with_the_answer_are_taken_after_it() -> None:
 
     threading.Thread(target=agent, daemon=True).start()
     peer = Peer()
-    link = Link(lambda sure: ours, peer, patience=1)
+    link = Link(lambda sure: stream, peer, patience=1)
     link.open()
     wait_for(lambda: len(peer.told) == 3, "both records")
     link.close(GpuRemoteError("over"))
