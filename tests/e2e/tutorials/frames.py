@@ -74,6 +74,7 @@ smooth = weekly.rolling(4, min_periods=1).mean()
 ax = weekly.plot(style=".-", label="week", figsize=(6, 2.5))
 smooth.plot(ax=ax, label="four weeks")
 ax.legend()
+plt.show()
 # %%
 wide = merged.pivot_table(index="store", columns="item", values="paid", aggfunc="sum", observed=True)
 wide = wide.rename(columns=str.title)
