@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent import futures
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,16 +19,14 @@ from .config import GpuRemote, load_settings
 from .errors import ConnectionLostError, GpuRemoteError
 from .exchange import Exchange, Outgoing, alone
 from .kernel import Early, Execution, RemoteKernel
-from .localside import LocalSide
+from .localside import LocalSide, key_of
 from .magic import on_interrupt
-from .model import GpuRequest, MachineState
-from .notebook import Notebook, notebook_key
+from .model import GpuRequest
+from .notebook import Notebook
 from .raised import remote_error, show_once
-from .registry import Registry
 from .relay import Relay
 from .status import StatusLine, for_shell
 from .sync import FolderSync
-from .transport import open_transport
 
 if TYPE_CHECKING:
     from .environment import Needs
@@ -42,25 +40,6 @@ _QUESTIONS = 0.02
 _PATIENCE = 1.0
 """Seconds that a wait may take before it is told of."""
 _EXIT_LIMIT = 5.0
-
-
-def key_of(shell: Any) -> str:
-    """Return what tells the notebook of a shell from others."""
-    kernel = getattr(shell, "kernel", None)
-    file = kernel.config.get("IPKernelApp", {}).get("connection_file", "") if kernel else ""
-    return notebook_key(file)
-
-
-def warm_up(shell: Any) -> None:
-    """Connect to the machine that the notebook used last, if it is still there."""
-    with suppress(GpuRemoteError, OSError):
-        registry = Registry()
-        name = registry.binding(key_of(shell))
-        machine = registry.get(name) if name else None
-        if machine and machine.address and machine.state is MachineState.READY:
-            transport = open_transport(machine.address, load_settings(shell.config).transport)
-            transport.open()
-            transport.close()
 
 
 class RemoteCells:

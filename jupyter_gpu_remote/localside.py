@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from .config import load_settings
+from .errors import GpuRemoteError
 from .exchange.ledger import Ledger
+from .model import MachineState
+from .notebook import notebook_key
+from .registry import Registry
+from .transport import open_transport
 from .variables.names import needed
 from .wants import Wants, notebook_file
 
@@ -77,3 +84,22 @@ class LocalSide:
         if name and self.ledger.is_there(name) and name not in shell.user_ns:
             error.args = (f"{error}. It is on the machine: `%remote get {name}` brings it here.",)
         shell.showtraceback((kind, error, traceback), tb_offset=tb_offset)
+
+
+def key_of(shell: Any) -> str:
+    """Return what tells the notebook of a shell from others."""
+    kernel = getattr(shell, "kernel", None)
+    file = kernel.config.get("IPKernelApp", {}).get("connection_file", "") if kernel else ""
+    return notebook_key(file)
+
+
+def warm_up(shell: Any) -> None:
+    """Connect to the machine that the notebook used last, if it is still there."""
+    with suppress(GpuRemoteError, OSError):
+        registry = Registry()
+        name = registry.binding(key_of(shell))
+        machine = registry.get(name) if name else None
+        if machine and machine.address and machine.state is MachineState.READY:
+            transport = open_transport(machine.address, load_settings(shell.config).transport)
+            transport.open()
+            transport.close()

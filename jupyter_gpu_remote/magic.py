@@ -34,7 +34,8 @@ def load(shell: Any) -> None:
 
 def _warm_up(shell: Any) -> None:
     """Do in the background what the first remote cell would wait for."""
-    from .cells import warm_up
+    from . import cells  # noqa: F401  # takes a moment to import
+    from .localside import warm_up
 
     warm_up(shell)
 
