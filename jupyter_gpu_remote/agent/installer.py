@@ -41,6 +41,12 @@ class CannotInstall(Exception):
         self.hint = hint
 
 
+def _absolute(line: str, folder: str) -> str:
+    """Return a line with the whole path of the folder that it searches; uv would start from its own list."""
+    option, here, inside = line.partition("--find-links ./")
+    return line if option or not here else f"--find-links {Path(folder, inside).as_uri()}"
+
+
 class Installation:
     """The building of one environment.
 
@@ -55,7 +61,7 @@ class Installation:
         self._state = read(file)
         self._target = file.with_suffix("")
         self._new = self._target.with_suffix(".new")
-        self._wanted = [Wanted(line, job["cuda"]) for line in job["requirements"]]
+        self._wanted = [Wanted(_absolute(line, job["folder"]), job["cuda"]) for line in job["requirements"]]
         self._notes: list[str] = []
         self._count, self._loading = 0, list[str]()
 

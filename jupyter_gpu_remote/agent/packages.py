@@ -126,7 +126,8 @@ def cuda() -> int:
 
 def _key(requirements: Sequence[str], python: str, folder: str) -> str:
     # the same requirements are the same environment in all folders, unless they name something in them
-    place = folder if any(line.removeprefix("-e ").startswith(".") for line in requirements) else ""
+    local = ("./", "-e ./", "--find-links ./")
+    place = folder if any(line.startswith(local) for line in requirements) else ""
     parts = [requirements, os.path.realpath(python), cuda(), place]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 

@@ -77,7 +77,7 @@ def attach(
         start: How to start the kernel if there is none of that name.
         birth: What tells the kernel the client knows from another one of that name.
         unacknowledged: Ids of messages that it has sent and that may not have arrived.
-        early: The ``message`` that runs a cell, to be passed on if the ``folder`` has this id, or any if None.
+        early: The ``message`` that runs a cell, passed on if the ``folder`` has this id, or any for None.
     """
     if client.tail:
         raise ValueError("this connection is attached already")

@@ -71,15 +71,22 @@ class Lines:
         if text not in self.notes:
             self.notes.append(text)
 
-    def option(self, line: str) -> None:
-        """Add an index or another option; PyTorch's own indexes are for the machine to choose."""
+    def option(self, line: str, base: Path | None = None) -> None:
+        """Add an index or another option; PyTorch's own indexes are for the machine to choose.
+
+        Args:
+            line: It.
+            base: The folder that its paths start from; the notebook's by default.
+        """
         if match := _INDEXES.match(line):
             name, value = match.groups()
             if "download.pytorch.org" in value:
                 return
             if name in ("-f", "--find-links") and "://" not in value:
-                self.note(f"the folder {value} of --find-links is not on the machine")
-                return
+                if (inside := self._inside(value, base or self.folder)) is None:
+                    self.note(f"the folder {value} of --find-links is not on the machine")
+                    return
+                value = f"./{inside}"
             line = f"{_LONG.get(name, name)} {value}"
         elif not _OPTIONS.match(line):
             return
@@ -97,7 +104,7 @@ class Lines:
         line = _HASH.sub("", line).strip()
         editable = re.match(r"(-e|--editable)[ =]+", line)
         if line.startswith("-") and not editable:
-            return self.option(line)
+            return self.option(line, base)
         target = line[editable.end() :].strip() if editable else line
         try:
             requirement = Requirement(target)
@@ -133,12 +140,17 @@ class Lines:
     def _add_path(self, path: str, base: Path, prefix: str, name: str) -> None:
         """Add what lies on this computer, if it travels with the folder."""
         extras = match[0] if (match := re.search(r"\[[\w, -]+\]$", path)) else ""
-        found = Path(base, path.removesuffix(extras)).resolve()
-        if not found.is_relative_to(self.folder):
+        inside = self._inside(path.removesuffix(extras), base)
+        if inside is None:
+            found = Path(base, path.removesuffix(extras)).resolve()
             self.note(
                 f"{name} lies outside the notebook's folder, in {found}, and is not installed: "
                 "move it in there, or install it from a git address"
             )
             return
-        inside = found.relative_to(self.folder).as_posix()
         self._put(f"<{inside}>", f"{prefix}./{inside}{extras}")
+
+    def _inside(self, path: str, base: Path) -> str | None:
+        """Return the way from the notebook's folder to a path in it; None for others."""
+        found = Path(base, path).resolve()
+        return found.relative_to(self.folder).as_posix() if found.is_relative_to(self.folder) else None

@@ -96,7 +96,7 @@ class FolderSync:
         """Return the id that the folder there must have for the first push to have nothing to do.
 
         Empty when there is something to push. It is only asked whether the folder here is as it was when both
-        were in step: then there is nothing to push whatever the other one holds, and a first cell need not ask.
+        were in step: then there is nothing to push, whatever the other one holds.
         """
         with self._lock:
             return self._expected()

@@ -22,7 +22,13 @@ moved = threading.Event()
 slider.observe(lambda change: moved.set(), 'value')
 slider
 """
-BLOCKED = "slider.value = 1\nmoved.clear()\nprint('begun')\nassert moved.wait(30)\nprint('slider at', slider.value)"
+BLOCKED = """
+slider.value = 1
+moved.clear()
+print('begun')
+assert moved.wait(30)
+print('slider at', slider.value)
+"""
 
 Message = dict[str, Any]
 
