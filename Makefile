@@ -51,7 +51,7 @@ $(STAMP)-venv: tools/make_venv.py
 	$(PYTHON) tools/make_venv.py .venv
 	@touch $@
 
-# -demo, -test, -lint, -bench, -docs and -screenshots are the extras of pyproject.toml
+# -demo, -test, -heavy, -lint, -bench, -docs and -screenshots are the extras of pyproject.toml
 $(STAMP)-%: pyproject.toml $(STAMP)-venv
 	$(RUN) pip install -q --disable-pip-version-check -e '.[$*]'
 	@touch $@

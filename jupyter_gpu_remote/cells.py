@@ -35,6 +35,8 @@ _GIVE_UP_PRESSES = 3
 _GIVE_UP_WITHIN = 5.0
 """Interrupts in so many seconds that show the user wants to leave, whatever the cell does."""
 
+_ENDS_WITHIN = 0.3
+"""Seconds between Jupyter's interrupt of a kernel that it ends and its request to end."""
 _QUESTIONS = 0.02
 """Seconds between looking whether the cell asks something, where nothing wakes us."""
 _PATIENCE = 1.0
@@ -303,8 +305,7 @@ class RemoteCells:
         """Pass Ctrl-C on; pressed again and again, leave the cell to itself."""
         now = time.monotonic()
         self._presses = [t for t in self._presses if now - t < _GIVE_UP_WITHIN] + [now]
-        if self.notebook.kernel:
-            self.notebook.kernel.interrupt()
+        threading.Thread(target=self._interrupt_there, daemon=True).start()
         if len(self._presses) >= _GIVE_UP_PRESSES:
             execution.fail(
                 ConnectionLostError(
@@ -313,6 +314,11 @@ class RemoteCells:
                     hint="`%remote attach` shows it again, `%remote restart` ends it with its kernel.",
                 )
             )
+
+    def _interrupt_there(self) -> None:
+        """Interrupt the remote kernel, unless the local one is being ended: Jupyter begins that likewise."""
+        if not self.local.ending.wait(_ENDS_WITHIN) and self.notebook.kernel:
+            self.notebook.kernel.interrupt()
 
     def _news(self, text: str) -> None:
         """Show news about the connection, from any thread."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,16 @@ class LocalSide:
         shell.events.register("pre_execute", self._begins)
         shell.events.register("pre_run_cell", self._warn_of_older)
         shell.events.register("post_run_cell", self._ran)
+        self.ending = threading.Event()
+        """Set when the kernel has been told to end."""
+        if kernel := getattr(shell, "kernel", None):
+            shut_down = kernel.do_shutdown
+
+            def do_shutdown(restart: bool) -> Any:
+                self.ending.set()
+                return shut_down(restart)
+
+            kernel.do_shutdown = do_shutdown
         self._shows_errors = not shell.custom_exceptions
         if self._shows_errors:  # somebody else's way to show errors is not ours to replace
             shell.set_custom_exc((NameError,), self._show_name_error)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+import zmq
+
 from .messages import Message
 
 Parent = dict[str, Any]
@@ -17,6 +19,9 @@ class ToFrontends:
 
     def __init__(self, kernel: Any) -> None:
         self._kernel = kernel
+        thread = kernel.iopub_thread
+        # what is caught up after a cut comes faster than a page reads; ZMQ's default drops all beyond 1000
+        thread.schedule(lambda: thread.socket.setsockopt(zmq.SNDHWM, 0))
 
     def send(self, message: Message, parent: Parent, count: int) -> None:
         """Send a remote message with the local `parent`."""

@@ -136,6 +136,8 @@ class Exchange:
                     kept.put(name, content, packed)
         except OSError as e:
             raise Refused("failed", f"there was no keeping {', '.join(names)}: {e.strerror}") from None
+        files = [kept.file(name) for name in blobs]
+        answer["files"] = {file.name: file.stat().st_size for file in files}
         return answer
 
     def _store(self, folder: str) -> tuple[store.Store, bytes]:

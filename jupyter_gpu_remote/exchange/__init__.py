@@ -234,7 +234,7 @@ class Exchange:
                 raise store.ForgedBlobError("its data is not what it should be")
             if not inline:
                 self._blobs.here.trim(_STORE_LIMIT)
-                self._blobs.pull(dict.fromkeys(given.blobs, store.PIECE))
+                self._blobs.pull(answer["files"])
 
             def fetch(blobs: Sequence[str]) -> Data:
                 return bytearray().join(inline[b] for b in blobs) if inline else self._blobs.here.get(blobs)

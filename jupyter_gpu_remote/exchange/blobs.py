@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import io
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping
@@ -23,6 +25,8 @@ _PIECE = 1 << 20
 _FIRST_RATE = 50e6
 """Bytes a second that a link is believed to take until it was measured."""
 _MEASURABLE = 1 << 20
+_LARGE = 16 << 20
+"""Bytes from which on a blob comes back as a file, over several connections where that is faster."""
 _PAUSE = 1.0
 _ASK_AT_ONCE = 5000
 """Names that one question to the agent holds."""
@@ -88,33 +92,36 @@ class Blobs:
             TransportError: The machine does not answer any more.
         """
 
-        def some(names: set[str]) -> int:
-            return sum(size_of(blobs[name]) for name in names)
-
         def send(process: Process, queue: list[str], count: Callable[[int], None]) -> None:
+            with contextlib.suppress(OSError, io.UnsupportedOperation):
+                mover.widen(process.stdin.fileno())
             with contextlib.suppress(BrokenPipeError, ConnectionError):  # how it ended says why
                 while name := _next(queue):
                     packed, data = codec.pack(blobs[name], self.rate)
-                    process.stdin.write(mover.HEADER.pack(name.encode(), packed, size_of(data)))
                     view = memoryview(data).cast("B")
+                    process.stdin.write(mover.HEADER.pack(name.encode(), packed, view.nbytes))
                     for at in range(0, view.nbytes, _PIECE):
-                        process.stdin.write(view[at : at + _PIECE])
-                    count(size_of(blobs[name]))
-                    self.moved += view.nbytes
+                        process.stdin.write(piece := view[at : at + _PIECE])
+                        self.moved += len(piece)
+                        count(size_of(blobs[name]) * len(piece) // view.nbytes)
                 process.stdin.close()
 
-        self._move("receive", "sending variables", lambda: self.lacking(blobs), some, send)
+        def attempt(todo: set[str], done: Callable[[int], None], size: int) -> None:
+            self._with_processes("receive", todo, send, done, size)
+
+        self._move("sending variables", lambda: self.lacking(blobs), lambda n: size_of(blobs[n]), attempt)
         self._there.update(blobs)
 
-    def pull(self, sizes: Mapping[str, int]) -> None:
+    def pull(self, files: Mapping[str, int]) -> None:
         """Bring blobs here that are not here yet; goes on after a cut.
 
         Args:
-            sizes: Their names, with about how large each is.
+            files: The files that they are in over there, with their sizes.
 
         Raises:
-            VariableError: They can't be kept here.
+            VariableError: They can't be kept over there.
             TransportError: The machine does not answer any more.
+            OSError: They can't be kept here.
         """
 
         def receive(process: Process, queue: list[str], count: Callable[[int], None]) -> None:
@@ -126,58 +133,72 @@ class Blobs:
                 if len(data) < size:
                     break
                 self.here.put(name.decode(), data, packed)
-                count(sizes[name.decode()])
                 self.moved += size
+                count(size)
             asking.join()
 
-        def wanted() -> set[str]:
-            return {name for name in sizes if name not in self.here}
+        def attempt(todo: set[str], done: Callable[[int], None], size: int) -> None:
+            if small := {file.partition(".")[0] for file in todo if files[file] < _LARGE}:
+                self._with_processes("send", small, receive, done, 0)
+            for file in (file for file in todo if files[file] >= _LARGE):
+                told = _Count(done).at
+                self._transport.get(f"{self._folder}/{file}", self.here.folder / file, told)
+                self.moved += files[file]
 
-        self._move("send", "fetching variables", wanted, lambda some: sum(sizes[n] for n in some), receive)
-        self._there.update(sizes)
+        def left() -> set[str]:
+            return {file for file in files if not (self.here.folder / file).exists()}
+
+        self._move("fetching variables", left, lambda file: files[file], attempt)
+        self._there.update(file.partition(".")[0] for file in files)
 
     def _move(
         self,
-        what: str,
         title: str,
         left: Callable[[], set[str]],
-        size: Callable[[set[str]], int],
-        work: Callable[[Process, list[str], Callable[[int], None]], None],
+        size: Callable[[str], int],
+        attempt: Callable[[set[str], Callable[[int], None], int], None],
     ) -> None:
         """Work until nothing is left to do, through lost connections."""
-        total, before, since = 0, 0, time.monotonic()
+        total, since = 0, time.monotonic()
         while True:
             try:
                 if not (todo := left()):
                     return
-                total = total or size(todo)
-                before = total - size(todo)
-                self._attempt(what, title, todo, before, total, work)
+                sizes = sum(map(size, todo))
+                total = total or sizes
+                count = functools.partial(self._count, [total - sizes], total, title)
+                began, before = time.monotonic(), self.moved
+                attempt(todo, count, sizes)
                 since = time.monotonic()
+                if self.moved - before >= _MEASURABLE:
+                    self.rate = (self.moved - before) / max(since - began, 1e-3)
             except ConnectionLostError:
                 if time.monotonic() - since > self._patience:
                     raise
-                self._progress(before, total, f"{title} · connection lost, trying again")
+                self._progress(0, total, f"{title} · connection lost, trying again")
                 time.sleep(_PAUSE)
                 with contextlib.suppress(TransportError):
                     self._transport.open()
 
-    def _attempt(
+    def _count(self, done: list[int], total: int, title: str, moved: int) -> None:
+        done[0] += moved
+        self._progress(done[0], total, title)
+
+    def _with_processes(
         self,
         what: str,
-        title: str,
         todo: set[str],
-        before: int,
-        total: int,
         work: Callable[[Process, list[str], Callable[[int], None]], None],
+        done: Callable[[int], None],
+        size: int,
     ) -> None:
-        queue, moved, began = sorted(todo), [before], time.monotonic()
+        """Have `work` do what there is with processes over there, side by side where that is faster."""
+        queue, moved = sorted(todo), [0]
 
-        def count(size: int) -> None:
+        def count(size: int) -> None:  # in any thread
             moved[0] += size
 
-        start = self.moved
-        lanes = self._transport.lanes(total - before)
+        lanes = self._transport.lanes(size)
         processes: list[Process] = []
         with ThreadPoolExecutor(len(lanes)) as pool:
             try:
@@ -186,11 +207,14 @@ class Blobs:
                     process = lane.popen([*self._argv, what, self._folder])
                     processes.append(process)
                     ends.add(pool.submit(_run, process, queue, count, work))
+                told = 0
                 while ends:
-                    done, ends = wait(ends, timeout=0.1, return_when="FIRST_COMPLETED")
-                    for end in done:
+                    finished, ends = wait(ends, timeout=0.1, return_when="FIRST_COMPLETED")
+                    for end in finished:
                         end.result()
-                    self._progress(moved[0], total, title)
+                    so_far = moved[0]
+                    done(so_far - told)
+                    told = so_far
             except BaseException:
                 queue.clear()
                 for process in processes:
@@ -199,8 +223,23 @@ class Blobs:
             finally:
                 for process in processes:
                     process.close()
-        if self.moved - start >= _MEASURABLE:
-            self.rate = (self.moved - start) / max(time.monotonic() - began, 1e-3)
+
+
+class _Count:
+    """Turns how far something is into how much was added.
+
+    Args:
+        add: Told what was added.
+    """
+
+    def __init__(self, add: Callable[[int], None]) -> None:
+        self._add = add
+        self._told = 0
+
+    def at(self, done: int, total: int) -> None:
+        """Take note of how far it is."""
+        self._add(done - self._told)
+        self._told = done
 
 
 def _run(

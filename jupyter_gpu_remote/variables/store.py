@@ -20,8 +20,10 @@ from blake3 import blake3
 
 Data = bytes | bytearray | memoryview
 
-PIECE = 8 << 20
-"""Bytes of one blob at most; larger data is several, so that a small change to it stays small."""
+PIECE = 256 << 20
+"""Bytes of one blob at most. Smaller ones would have to be put together again."""
+_MANY = 8 << 20
+"""Bytes from which on it pays to hash on several cores."""
 _PACKED = ".zst"
 _NAME = re.compile("[0-9a-f]{64}")
 _YOUNG = 3600.0
@@ -45,7 +47,7 @@ def pieces(data: Data) -> list[memoryview]:
 def name_of(data: Data, key: bytes) -> str:
     """Return the name of a blob: a hash of its content that only who has the key can make."""
     return blake3(
-        data, key=key, max_threads=blake3.AUTO if memoryview(data).nbytes >= PIECE else 1
+        data, key=key, max_threads=blake3.AUTO if memoryview(data).nbytes >= _MANY else 1
     ).hexdigest()
 
 
@@ -74,6 +76,11 @@ class Store:
 
     def __contains__(self, name: str) -> bool:
         return any(path.exists() for path in self._paths(name))
+
+    def file(self, name: str) -> Path:
+        """Return the file of a blob that is here."""
+        plain, packed = self._paths(name)
+        return plain if plain.exists() else packed
 
     def put(self, name: str, data: Data, packed: bool = False) -> None:
         """Keep a blob under its name; `packed` says that `data` is compressed."""

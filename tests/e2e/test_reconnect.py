@@ -105,6 +105,15 @@ def test_while_the_machine_is_away_a_line_says_so_and_goes_again(book: Notebook)
     assert (lines[-1]["data"]["text/plain"], rest.text) == ("", "over\n")
 
 
+def test_a_page_that_reads_late_loses_nothing(book: Notebook) -> None:
+    show = "display({'text/plain': str(i) * 50}, raw=True)"
+    request = book.send(f"%%remote\nfrom IPython.display import display\nfor i in range(5000): {show}")
+    reply = book.client.get_shell_msg(timeout=LIMIT)
+    assert reply["parent_header"]["msg_id"] == request
+    ran = book.wait(request, so_far=Ran(reply=reply["content"]))
+    assert [c["data"]["text/plain"] for c in ran.of("display_data")] == [str(i) * 50 for i in range(5000)]
+
+
 # -- the local kernel is gone -----------------------------------------------------------------------------
 
 
@@ -121,6 +130,19 @@ def test_variables_outlive_a_local_kernel_that_is_killed(book: Notebook) -> None
     os.kill(book.manager.provisioner.pid, signal.SIGKILL)
     restart(book)
     assert book.remote("kept").result == "'over a kill'"
+
+
+def test_a_cell_goes_on_when_jupyter_restarts_the_local_kernel(book: Notebook) -> None:
+    flag = book.folder / "go-on"
+    wait = f"import time, pathlib\nwhile not pathlib.Path({str(flag)!r}).exists(): time.sleep(0.05)"
+    request = book.send(f"%%remote\nprint('begun')\n{wait}\nprint('over')")
+    book.wait(request, until=lambda ran: "begun" in ran.text)
+    book.manager.restart_kernel(now=False)  # which interrupts the kernel first, as Jupyter does
+    book.client.wait_for_ready(LIMIT)
+    book.run("%load_ext jupyter_gpu_remote")
+    flag.touch()
+    ran = book.run("%remote attach")
+    assert (ran.text, ran.error) == ("begun\nover\n", "")
 
 
 def test_the_first_cell_after_a_restart_sees_what_changed_in_the_folder_meanwhile(book: Notebook) -> None:

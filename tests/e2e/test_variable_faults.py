@@ -77,11 +77,11 @@ def test_a_gigabyte_goes_on_after_a_cut_where_it_was(book: Notebook) -> None:
     before = moved(book)
     cell = book.send("%%remote --in gigabyte\n" + MD5.format("gigabyte"))
     store = store_of(book)
-    wait_for(lambda: store.exists() and len(list(store.iterdir())) > 30, "a part of it to arrive")
+    wait_for(lambda: any(f.stat().st_size >= GIGABYTE // 4 for f in store.glob("*[!t]")), "a part of it")
     cut(book)
     ran = book.wait(cell)
     assert ran.text == book.run(MD5.format("gigabyte")).text
-    assert moved(book) - before < 1.1 * GIGABYTE
+    assert moved(book) - before < 1.3 * GIGABYTE
     book.run("del gigabyte")
     book.remote("del gigabyte")
 
@@ -90,7 +90,7 @@ def test_what_comes_back_goes_on_after_a_cut(book: Notebook) -> None:
     book.remote(f"import os\nback = os.urandom({GIGABYTE // 4})")
     here = Path(book.state) / "blobs"
     cell = book.send("%remote get back")
-    wait_for(lambda: len(list(here.glob("*/*"))) > 5, "a part of it to arrive")
+    wait_for(lambda: list(here.glob("*/.*.part")), "a part of it to arrive")
     cut(book)
     assert not book.wait(cell).error
     assert book.run(MD5.format("back")).text == book.remote(MD5.format("back")).text

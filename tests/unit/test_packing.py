@@ -16,7 +16,7 @@ from jupyter_gpu_remote.exchange import packing
 from jupyter_gpu_remote.exchange.blobs import Blobs
 from jupyter_gpu_remote.exchange.ledger import Ledger
 from jupyter_gpu_remote.exchange.packing import Packer
-from jupyter_gpu_remote.variables import parcel, pickler
+from jupyter_gpu_remote.variables import parcel, pickler, store
 from jupyter_gpu_remote.variables.names import needed
 from jupyter_gpu_remote.variables.store import Store
 
@@ -355,6 +355,7 @@ def test_a_large_array_that_is_there_but_for_a_little_goes_by_itself(
 ) -> None:
     need_packages("numpy")
     monkeypatch.setattr(packing, "AUTO_LIMIT", 10_000_000)
+    monkeypatch.setattr(store, "PIECE", 8_000_000)
     pair.run("import numpy as np\na = np.arange(3_000_000)")
     pair.remote("a", asked=["a"])
     pair.run("a[0] = 7")

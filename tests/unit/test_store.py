@@ -15,11 +15,10 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from jupyter_gpu_remote.variables import key, pickler
+from jupyter_gpu_remote.variables import key, pickler, store
 from jupyter_gpu_remote.variables.key import make_key
 from jupyter_gpu_remote.variables.parcel import Parcel, UnsignedError, open_parcel, wrap
 from jupyter_gpu_remote.variables.store import (
-    PIECE,
     ForgedBlobError,
     MissingBlobError,
     Store,
@@ -30,6 +29,13 @@ from jupyter_gpu_remote.variables.store import (
 from ..conftest import need
 
 KEY = bytes(32)
+PIECE = 1 << 20
+
+
+@pytest.fixture(autouse=True)
+def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cut data into smaller pieces than in real life."""
+    monkeypatch.setattr(store, "PIECE", PIECE)
 
 
 @pytest.fixture
