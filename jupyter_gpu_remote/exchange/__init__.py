@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 _INLINE = 256 << 10
 """Bytes of variables that travel with the request itself."""
+_REFUSALS = 3
+"""How often in a row a cell is packed and sent again."""
 _STORE_LIMIT = 5 << 30
 """Bytes that may be kept here of what came back and was not used lately."""
 
@@ -87,6 +89,7 @@ class Exchange:
         self._told: set[str] = set()
         self._distrusted = distrusted
         self._instance: str | None = None
+        self._refusals = 0
 
     @functools.cached_property
     def _blobs(self) -> Blobs:
@@ -184,8 +187,10 @@ class Exchange:
         if answer is None:
             return True
         if refused := answer.get("refused"):
+            self._refusals += 1
             self._refused(refused, answer)
             return False
+        self._refusals = 0
         if self._instance != answer["instance"]:
             self._instance = answer["instance"]
             self.ledger.ran_there(
@@ -211,11 +216,13 @@ class Exchange:
     def _refused(self, why: str, answer: Mapping[str, Any]) -> None:
         if why == "interrupted":
             raise KeyboardInterrupt
-        if why == "uv":
+        if why == "uv" and self._refusals <= _REFUSALS:
             self._bring_uv(answer["architecture"], answer["libc"])
             return
-        if why == "failed":
-            raise VariableError(f"The cell was not run: {answer['text']}.")
+        if why == "failed" or self._refusals > _REFUSALS:
+            raise VariableError(
+                f"The cell was not run: {answer.get('text') or why}.", billed="The machine still runs."
+            )
         # another kernel, or what it was believed to have is gone: what is known of it is wrong
         self.ledger.forget()
         self._told.clear()
@@ -234,7 +241,9 @@ class Exchange:
                 raise store.ForgedBlobError("its data is not what it should be")
             if not inline:
                 self._blobs.here.trim(_STORE_LIMIT)
-                self._blobs.pull(answer["files"])
+                # what the machine calls its files is not signed: only names that the parcel has
+                expected = {file for blob in given.blobs for file in store.file_names(blob)}
+                self._blobs.pull({f: size for f, size in answer["files"].items() if f in expected})
 
             def fetch(blobs: Sequence[str]) -> Data:
                 return bytearray().join(inline[b] for b in blobs) if inline else self._blobs.here.get(blobs)

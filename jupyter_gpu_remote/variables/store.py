@@ -51,6 +51,11 @@ def name_of(data: Data, key: bytes) -> str:
     ).hexdigest()
 
 
+def file_names(name: str) -> tuple[str, str]:
+    """Return what the file of a blob may be called: as it is, and compressed."""
+    return name, name + _PACKED
+
+
 def signature(text: bytes, key: bytes) -> str:
     """Return what shows that somebody with the key wrote `text`."""
     return blake3(text, key=key).hexdigest()
@@ -189,4 +194,5 @@ class Store:
         """Return where a blob is kept as it is, and where compressed."""
         if not _NAME.fullmatch(name):
             raise MissingBlobError(name)
-        return self.folder / name, self.folder / (name + _PACKED)
+        plain, packed = file_names(name)
+        return self.folder / plain, self.folder / packed

@@ -375,6 +375,20 @@ def test_data_that_was_thrown_away_over_there_is_sent_again(book: Notebook) -> N
     assert there(book, "print(len(lost2))") == "2000000\n"
 
 
+def test_a_file_that_the_machine_names_outside_of_the_store_is_not_fetched(book: Notebook) -> None:
+    outside = book.folder.parent / "outside"
+    lie = (
+        "kernel = get_ipython().kernel\ngive = kernel._its_exchange.give\n"
+        f"def lying(wish):\n    told = give(wish)\n    told['files']['../../../{outside.name}'] = 20 << 20\n"
+        "    return told\n"
+        "kernel._its_exchange.give = lying\nimport os\nfetched = os.urandom(400_000)"
+    )
+    there(book, lie)
+    here(book, "%remote get fetched")
+    there(book, "kernel._its_exchange.give = give\ndel kernel, give, lying")
+    assert here(book, "print(len(fetched))") == "400000\n" and not outside.exists()
+
+
 def test_a_forged_signature_is_refused_before_anything_is_opened(book: Notebook) -> None:
     here(book, "victim = 1")
     forge = (
