@@ -44,6 +44,9 @@ class Wants:
         self._run: dict[str, None] = {}
         self._stamp: Any = None
         self._needs: Needs | None = None
+        self._places = dict.fromkeys(_places(folder), 0)
+        self._declaring: list[str] = []
+        self._installed = site.getsitepackages()
 
     def ran(self, source: str) -> None:
         """Take note of a cell, whichever side it runs on."""
@@ -56,9 +59,7 @@ class Wants:
 
     def any(self, env: str) -> bool:
         """Return whether the notebook may need something; `current` tells, and takes longer."""
-        return env != "none" and bool(
-            env != "auto" or self._cells_saved() or self._run or _stamps(self._folder)
-        )
+        return env != "none" and bool(env != "auto" or self._cells_saved() or self._run or self._declared())
 
     def current(self, env: str, modules: Collection[str] = ()) -> Needs | None:
         """Return what the notebook needs; None when nothing at all.
@@ -73,16 +74,25 @@ class Wants:
         for module in modules:
             if module not in sys.stdlib_module_names and module.isidentifier():
                 self.ran(f"import {module}")
-        if not self.any(env):
+        sources, declared = (*self._cells_saved(), *self._run), self._declared()
+        if env == "none" or not (sources or declared or env != "auto"):
             return None
-        sources, declared = (*self._cells_saved(), *self._run), _stamps(self._folder)
-        stamp = (sources, env, declared, [_mtime(Path(p)) for p in site.getsitepackages()])
+        stamp = (sources, env, declared, [_changed(path) for path in self._installed])
         if stamp != self._stamp:
             from .environment import needs  # takes a moment to import
 
             found = needs(self._folder, sources, env)
             self._needs, self._stamp = found if found.requirements else None, stamp
         return self._needs
+
+    def _declared(self) -> list[tuple[str, int]]:
+        """Return the files that declare packages, with when they were changed."""
+        places = {place: _changed(place) for place in self._places}
+        if places != self._places:  # only then are there other files
+            self._places = places
+            candidates = [os.path.join(place, name) for place in places for name in DECLARING]  # noqa: PTH118
+            self._declaring = [file for file in candidates if _changed(file)]
+        return [(file, _changed(file)) for file in self._declaring]
 
     def _cells_saved(self) -> list[str]:
         """Return the telling cells of the notebook as it was saved last."""
@@ -105,18 +115,19 @@ def notebook_file(variables: dict[str, Any]) -> Path | None:
     return Path(path) if str(path).endswith(".ipynb") else None
 
 
-def _stamps(folder: Path) -> list[tuple[str, int]]:
-    """Return the declaring files that count for a folder, or may, with when they were changed."""
-    found = []
-    for place in (folder, *folder.parents):
-        found += [(str(place / name), _mtime(place / name)) for name in DECLARING]
-        if (place / ".git").exists():
-            break
-    return [(path, changed) for path, changed in found if changed]
+def _places(folder: Path) -> list[str]:
+    """Return the folders whose declarations count for a notebook in `folder`, as `environment` has it."""
+    above = [folder, *folder.parents]
+    home = Path.home().resolve()
+    top = next((i for i, place in enumerate(above) if (place / ".git").exists()), None)
+    if top is None:
+        top = above.index(home) - 1 if home in above else 0
+    return [str(place) for place in above[: max(top, 0) + 1]]
 
 
-def _mtime(path: Path) -> int:
+def _changed(path: str) -> int:
+    """Return when a file was changed last, in nanoseconds; 0 when there is none."""
     try:
-        return path.stat().st_mtime_ns
+        return os.stat(path).st_mtime_ns  # noqa: PTH116  # asked before each cell: Path takes thrice the time
     except OSError:
         return 0

@@ -56,8 +56,9 @@ async def execute(process: Any) -> None:
     shell = os.environ.get("SHELL", "/bin/sh")
     argv = [shell, "-l"] if process.command is None else ["/bin/sh", "-c", process.command]
     environment = dict(os.environ)
-    if process.term_type:
-        environment["TERM"] = process.term_type
+    on_terminal = process.term_type is not None  # it may have no name
+    if on_terminal:
+        environment["TERM"] = process.term_type or "dumb"
         ours, theirs = _terminal()
     else:
         ours, theirs = _pipes()
@@ -70,7 +71,7 @@ async def execute(process: Any) -> None:
             env=environment,
             cwd=os.environ["HOME"],
             start_new_session=True,
-            preexec_fn=_take_terminal if process.term_type else None,
+            preexec_fn=_take_terminal if on_terminal else None,
         )
     except OSError as e:
         for fd in ours:
@@ -84,7 +85,7 @@ async def execute(process: Any) -> None:
     process.channel.set_write_buffer_limits(BUFFER)
     # no end-of-file goes to the client before the exit code: it would close the channel and miss it
     await process.redirect(None, *ours[1:], send_eof=False)
-    to_stdin = process.redirect_stdin if process.term_type else partial(_feed, process.stdin)
+    to_stdin = process.redirect_stdin if on_terminal else partial(_feed, process.stdin)
     fed = asyncio.ensure_future(to_stdin(ours[0]))
     ended = asyncio.ensure_future(child.wait())
     cut = asyncio.ensure_future(process.channel.wait_closed())

@@ -239,7 +239,11 @@ def test_a_port_on_the_machine_is_reached_through_a_forward(local: Local) -> Non
     assert said.stdout == b"hello"
 
 
-def test_a_terminal_is_a_terminal_and_ends_with_the_shells_code(local: Local) -> None:
+@pytest.mark.parametrize("name", ["xterm", ""])
+def test_a_terminal_is_a_terminal_and_ends_with_the_shells_code(
+    local: Local, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TERM", name)
     said = local.run("tty; stty size >/dev/null && echo $TERM; exit 9", options=("-tt",))
     assert (said.returncode, b"/dev/" in said.stdout) == (9, True)
 
