@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ..variables.parcel import Parcel
     from ..variables.store import Data
     from .blobs import Blobs
-    from .packing import Packed
+    from .packing import Packed, Packer
 
 _INLINE = 256 << 10
 """Bytes of variables that travel with the request itself."""
@@ -95,6 +95,11 @@ class Exchange:
     def _blobs(self) -> Blobs:
         return self._open_blobs()
 
+    def _packer(self) -> Packer:
+        from .packing import Packer  # the pickler takes a moment to import
+
+        return Packer(self._namespace, self.ledger, self._blobs, self._key)
+
     @property
     def moved(self) -> int:
         """Bytes of data that have travelled, apart from small variables."""
@@ -144,9 +149,7 @@ class Exchange:
 
     def _here(self, outgoing: Outgoing) -> dict[str, Any]:
         """Return what is known to be here, for what comes back to go with it."""
-        from .packing import Packer
-
-        packer = Packer(self._namespace, self.ledger, self._blobs, self._key)
+        packer = self._packer()
         sent = outgoing.packed.entries.keys() if outgoing.packed else set()
         return {
             "current": [name for name in self._namespace if not self.ledger.is_there(name)],
@@ -155,9 +158,8 @@ class Exchange:
 
     def _add(self, outgoing: Outgoing, names: set[str], asked: Sequence[str], follow: bool) -> None:
         from .blobs import size_of
-        from .packing import Packer
 
-        packed = Packer(self._namespace, self.ledger, self._blobs, self._key).pack(names, asked, follow)
+        packed = self._packer().pack(names, asked, follow)
         if not packed.parcels:
             return
         outgoing.packed = packed
@@ -241,6 +243,8 @@ class Exchange:
                 raise store.ForgedBlobError("its data is not what it should be")
             if not inline:
                 self._blobs.here.trim(_STORE_LIMIT)
+                for name, data in self._packer().lend(given.blobs).items():
+                    self._blobs.here.put(name, data)
                 # what the machine calls its files is not signed: only names that the parcel has
                 expected = {file for blob in given.blobs for file in store.file_names(blob)}
                 self._blobs.pull({f: size for f, size in answer["files"].items() if f in expected})
@@ -270,8 +274,6 @@ class Exchange:
 
     def _know(self, given: Parcel, memo: Mapping[int, Any]) -> None:
         """Take note that both ends have these values now."""
-        from .packing import Packer
-
-        packer = Packer(self._namespace, self.ledger, self._blobs, self._key)
+        packer = self._packer()
         for name in given.names:
             self.ledger.entries[name] = packer.known(name, memo, given.transfer)

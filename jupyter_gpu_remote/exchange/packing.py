@@ -117,6 +117,17 @@ class Packer:
                 )
         return packed
 
+    def lend(self, blobs: Collection[str]) -> dict[str, Data]:
+        """Return those of `blobs` that variables here still have, which the machine was sent before."""
+        lent: dict[str, Data] = {}
+        for name, entry in list(self._ledger.entries.items()):
+            stream, buffers = entry.fingerprint or ((), ())
+            sent = {*stream, *itertools.chain(*buffers)}
+            if name in self._namespace and not sent.isdisjoint(blobs):
+                with suppress(VariableError):  # it is another value by now
+                    lent.update(self._look_at(name).blobs)
+        return {name: lent[name] for name in lent.keys() & set(blobs)}
+
     def known(self, name: str, memo: Mapping[int, Any], transfer: str) -> Entry:
         """Return what is known of a variable that has just come from there.
 
