@@ -78,7 +78,7 @@ BARS = (
         "bytes that travel for one more column of it, against the column's"),
     Bar("push_200mb_vs_scp", "<=", 1.2, "×", "a cell that takes 200 MB along, against `scp`",
         ("push_200mb_remote_ms", "push_200mb_scp_ms")),
-    Bar("pull_200mb_vs_scp", "<=", 1.2, "×", "200 MB back after a cell, against `scp`",
+    Bar("pull_200mb_vs_scp", "<=", 1.2, "×", "200 MB back by `%remote get`, against `scp`",
         ("pull_200mb_remote_ms", "pull_200mb_scp_ms")),
     Bar("kernel_ready_before_packages_s", "<=", 3, "s",
         "first cell of a bare machine, before the notebook's packages are there; uv's cache is warm",

@@ -68,8 +68,8 @@ def large(site: Site, quick: bool) -> Figures:
     folder = _folder(site, "large")
     make = f"import numpy as np\nbig = np.random.default_rng().normal(size={_LARGE})"
     put = ours.remote(site, "len(big)", "--in big")
-    get = ours.remote(site, make, "--out big")
-    source, target = folder / "array.bin", folder / "array.there"
+    # not in the notebook's folder, with which it would go along
+    source, target = site.work / "array.bin", site.work / "array.there"
     with ours.connected(site, folder) as frontend, peers.px_frontend(site) as px:
         frontend.time(make + f"\nbig.tofile({str(source)!r})\ndel big")
         frontend.time(ours.remote(site, "import numpy"), _PACKAGES_LIMIT)
@@ -84,10 +84,9 @@ def large(site: Site, quick: bool) -> Figures:
             },
             rounds,
         )
-        made = interleaved({"made": lambda: frontend.time(ours.remote(site, make))}, 3)["made"]
         pulled = interleaved(
             {
-                "remote": lambda: _after(frontend, "big = None", get) - made,
+                "remote": lambda: _after(frontend, ours.remote(site, make), "%remote get big"),
                 "scp": lambda: timed(lambda: _scp(site, f"{site.SHARED}:{target}", str(source))),
                 "ipyparallel": lambda: px.time("back = view.pull('big')"),
             },

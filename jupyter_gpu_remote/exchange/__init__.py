@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Mapping, MutableMapping, Seque
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from operator import attrgetter
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import GpuRemoteError, VariableError
@@ -90,6 +91,7 @@ class Exchange:
         self._distrusted = distrusted
         self._instance: str | None = None
         self._refusals = 0
+        self._fetched: dict[tuple[str, ...], set[Path]] = {}
 
     @functools.cached_property
     def _blobs(self) -> Blobs:
@@ -247,7 +249,11 @@ class Exchange:
                     self._blobs.here.put(name, data)
                 # what the machine calls its files is not signed: only names that the parcel has
                 expected = {file for blob in given.blobs for file in store.file_names(blob)}
-                self._blobs.pull({f: size for f, size in answer["files"].items() if f in expected})
+                files = {f: size for f, size in answer["files"].items() if f in expected}
+                here = {f: self._blobs.here.folder / f for f in files}
+                made = {path for path in here.values() if not path.exists()}
+                self._blobs.pull(files)
+                store.replace(self._fetched, given.names, made, here.values())
 
             def fetch(blobs: Sequence[str]) -> Data:
                 return bytearray().join(inline[b] for b in blobs) if inline else self._blobs.here.get(blobs)

@@ -10,7 +10,7 @@ import os
 import re
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, MutableMapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NoReturn
@@ -54,6 +54,27 @@ def name_of(data: Data, key: bytes) -> str:
 def file_names(name: str) -> tuple[str, str]:
     """Return what the file of a blob may be called: as it is, and compressed."""
     return name, name + _PACKED
+
+
+def replace(
+    kept: MutableMapping[tuple[str, ...], set[Path]],
+    names: tuple[str, ...],
+    made: set[Path],
+    used: Collection[Path],
+) -> None:
+    """Throw away the files made for an older value of variables: nobody asks for that again.
+
+    Args:
+        kept: The files made for each, brought up to date.
+        names: The variables.
+        made: The files just made.
+        used: Those that the new value needs, which may be older.
+    """
+    older = kept.get(names, set())
+    kept[names] = made | (older & set(used))
+    for file in older.difference(used):
+        with contextlib.suppress(OSError):  # somewhere a file that is mapped can't be deleted
+            file.unlink()
 
 
 def signature(text: bytes, key: bytes) -> str:

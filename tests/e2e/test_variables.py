@@ -364,6 +364,14 @@ def test_data_that_went_there_does_not_travel_back(book: Notebook) -> None:
     assert here(book, "print(again['same'] == round_trip)") == "True\n"
 
 
+def test_older_values_that_came_back_take_no_room(book: Notebook) -> None:
+    before = set(store_of(book).iterdir())
+    for _ in range(3):
+        there(book, "import os\ngrows = os.urandom(2_000_000)", "--out grows")
+    new = set(store_of(book).iterdir()) - before
+    assert len([file for file in new if file.stat().st_size >= 2_000_000]) == 1
+
+
 def test_data_that_was_damaged_over_there_is_refused(book: Notebook) -> None:
     here(book, "import random\nrandom.seed(2)\nfresh = random.randbytes(2_000_000)")
     before = set(store_of(book).iterdir())
