@@ -305,7 +305,7 @@ class RemoteCells:
         """Pass Ctrl-C on; pressed again and again, leave the cell to itself."""
         now = time.monotonic()
         self._presses = [t for t in self._presses if now - t < _GIVE_UP_WITHIN] + [now]
-        threading.Thread(target=self._interrupt_there, daemon=True).start()
+        threading.Thread(target=self._interrupt_there, args=(execution,), daemon=True).start()
         if len(self._presses) >= _GIVE_UP_PRESSES:
             execution.fail(
                 ConnectionLostError(
@@ -315,9 +315,11 @@ class RemoteCells:
                 )
             )
 
-    def _interrupt_there(self) -> None:
-        """Interrupt the remote kernel, unless the local one is being ended: Jupyter begins that likewise."""
-        if not self.local.ending.wait(_ENDS_WITHIN) and self.notebook.kernel:
+    def _interrupt_there(self, execution: Execution) -> None:
+        """Interrupt a cell over there, unless the local kernel is being ended, which begins likewise."""
+        ending = self.local.ending.wait(_ENDS_WITHIN)
+        # it may be over by now, and the next one is not what the user meant
+        if not ending and not execution.future.done() and self.notebook.kernel:
             self.notebook.kernel.interrupt()
 
     def _news(self, text: str) -> None:

@@ -58,6 +58,8 @@ class LocalSide:
         self._shell.events.unregister("pre_execute", self._begins)
         self._shell.events.unregister("pre_run_cell", self._warn_of_older)
         self._shell.events.unregister("post_run_cell", self._ran)
+        if kernel := getattr(self._shell, "kernel", None):
+            kernel.__dict__.pop("do_shutdown", None)
         if self._shows_errors:
             self._shell.set_custom_exc((), None)
 
@@ -79,9 +81,10 @@ class LocalSide:
 
     def _ran(self, result: Any) -> None:
         source = result.info.raw_cell if result is not None else ""
+        if "%%remote" in source:  # what that needs is known, and it says what was bound over there
+            source = ""
         self.wants.ran(source)
-        # of a remote cell the source says what it bound over there
-        self.ledger.ran_here("" if "%%remote" in source else source, result is not None and result.success)
+        self.ledger.ran_here(source, result is not None and result.success)
 
     def _show_name_error(
         self,

@@ -44,6 +44,8 @@ class Kernel(IPythonKernel):  # type: ignore[misc]
                 return self._not_run(refused)
         except KeyboardInterrupt:
             return self._not_run({"refused": "interrupted"})
+        except Exception as e:  # without a reply the client would wait for ever
+            return self._not_run({"refused": "failed", "text": f"{type(e).__name__}: {e}"})
         before = {name: id(value) for name, value in self.shell.user_ns.items()}
         reply = await super().do_execute(code, silent, *args, **options)
         reply[FIELD] = self._bound(wish, before, reply["status"] == "ok")
@@ -52,6 +54,8 @@ class Kernel(IPythonKernel):  # type: ignore[misc]
                 reply[FIELD].update(self._its_exchange.give(wish))
             except KeyboardInterrupt:
                 reply[FIELD]["failed"] = "it was interrupted"
+            except Exception as e:
+                reply[FIELD]["failed"] = f"{type(e).__name__}: {e}"
         return reply
 
     @property

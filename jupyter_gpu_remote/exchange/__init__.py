@@ -212,7 +212,10 @@ class Exchange:
                     self.ledger.entries[name] = entry
         if failed := answer.get("failed"):
             listed = ", ".join(outgoing.wish["give"])
-            raise VariableError(f"{outgoing.so_far}{listed} did not come back: {failed}.")
+            raise VariableError(
+                f"{outgoing.so_far}{listed} did not come back: {failed}.",
+                hint=f"Once that is mended: `%remote get {' '.join(outgoing.wish['give'])}`.",
+            )
         if "given" in answer:
             self._take(outgoing, answer)
         return True
@@ -225,7 +228,9 @@ class Exchange:
             return
         if why == "failed" or self._refusals > _REFUSALS:
             raise VariableError(
-                f"The cell was not run: {answer.get('text') or why}.", billed="The machine still runs."
+                f"The cell was not run: {answer.get('text') or why}.",
+                billed="The machine still runs.",
+                hint="Run it again; `%remote restart` gives a fresh kernel, `%remote logs` tells more.",
             )
         # another kernel, or what it was believed to have is gone: what is known of it is wrong
         self.ledger.forget()

@@ -260,6 +260,7 @@ def _run(
         raise VariableError(
             f"Moving variables failed on the machine: {said.rpartition(chr(10))[2] or f'exit code {code}'}.",
             billed="The machine still runs.",
+            hint="Run the cell again: what has arrived is not sent twice.",
         )
 
 

@@ -109,6 +109,13 @@ def test_an_optional_module_that_no_package_brings_is_not_waited_for(machine: Ma
     assert machine.seen.value("x") == "3" and not machine.displays()
 
 
+def test_a_place_for_packages_that_cannot_be_used_is_told_not_waited_for(machine: Machine) -> None:
+    (Path(os.environ["HOME"]) / ".gpu-remote" / "packages").write_text("no folder")
+    machine.need("tiny")
+    answer = machine.run("x = 1")["gpu_remote"]
+    assert answer["refused"] == "failed" and "packages" in answer["text"]
+
+
 def test_completion_does_not_wait(machine: Machine) -> None:
     machine.need("tiny")
     machine.run("x = 1")
