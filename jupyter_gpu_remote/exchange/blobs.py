@@ -146,7 +146,7 @@ class Blobs:
                 self.moved += files[file]
 
         def left() -> set[str]:
-            return {file for file in files if not (self.here.folder / file).exists()}
+            return {file for file in files if file.partition(".")[0] not in self.here}
 
         self._move("fetching variables", left, lambda file: files[file], attempt)
         self._there.update(file.partition(".")[0] for file in files)
@@ -160,15 +160,23 @@ class Blobs:
     ) -> None:
         """Work until nothing is left to do, through lost connections."""
         total, since = 0, time.monotonic()
+        tried: set[str] = set()
         while True:
             try:
                 if not (todo := left()):
                     return
+                if todo == tried:
+                    raise VariableError(
+                        f"{title[0].upper()}{title[1:]} failed: {len(todo)} of them did not stay where they went.",
+                        billed="The machine still runs.",
+                        hint="Something may delete them from the store: run the cell again.",
+                    )
                 sizes = sum(map(size, todo))
                 total = total or sizes
                 count = functools.partial(self._count, [total - sizes], total, title)
                 began, before = time.monotonic(), self.moved
                 attempt(todo, count, sizes)
+                tried = todo
                 since = time.monotonic()
                 if self.moved - before >= _MEASURABLE:
                     self.rate = (self.moved - before) / max(since - began, 1e-3)

@@ -354,10 +354,13 @@ def test_data_that_is_there_does_not_travel_again_after_a_restart_of_the_local_k
     assert {f.name: f.stat().st_ino for f in store_of(book).iterdir()} == kept
 
 
-def test_data_that_went_there_does_not_travel_back(book: Notebook) -> None:
+@pytest.mark.parametrize(
+    "make", ["random.randbytes(3_000_000)", "bytes(30_000_000)"], ids=["raw", "compressed"]
+)
+def test_data_that_went_there_does_not_travel_back(book: Notebook, make: str) -> None:
     moved = "print(__import__('jupyter_gpu_remote.magic').magic.cells().exchange.moved)"
-    here(book, "import random\nrandom.seed(5)\nround_trip = random.randbytes(3_000_000)")
-    there(book, "again = {'same': round_trip}")
+    here(book, f"import random\nrandom.seed(5)\nround_trip = {make}")
+    there(book, "again = {'same': round_trip}", "--in round_trip")
     before = int(here(book, moved))
     here(book, "%remote get again")
     assert int(here(book, moved)) - before < 10_000
