@@ -31,6 +31,7 @@ What the user's own code raises over there is output, not one of these.
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Iterable
 
 
@@ -66,28 +67,68 @@ class ConfigurationError(GpuRemoteError):
     code = "configuration"
 
 
+class RulesOut(str, enum.Enum):
+    """Which offers need not be tried any more after one was refused."""
+
+    OFFER = "offer"
+    """This one: another zone or machine type may do."""
+    MARKET = "market"
+    """Those of this GPU in this region, spot or on demand as this one was."""
+    REGION = "region"
+    """All of this region."""
+    GPU = "gpu"
+    """Those of this GPU anywhere in this cloud."""
+    CLOUD = "cloud"
+    """All of this cloud."""
+
+
 class ProviderError(GpuRemoteError):
-    """A cloud refused, or answered what it should not."""
+    """A cloud refused, or answered what it should not.
+
+    Args:
+        message: What failed and why.
+        hint: The next step.
+        billed: What still costs money.
+        rules_out: What a launch does next; None ends it, for trying elsewhere would not help.
+        cloud_code: The cloud's own code for it.
+    """
 
     code = "provider"
+    default_rules_out: RulesOut | None = None
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str = "",
+        billed: str = "",
+        rules_out: RulesOut | None = None,
+        cloud_code: str = "",
+    ) -> None:
+        super().__init__(message, hint=hint, billed=billed)
+        self.rules_out = rules_out or self.default_rules_out
+        self.cloud_code = cloud_code
 
 
 class NoCapacityError(ProviderError):
     """Nothing to rent there now; another zone, region or cloud may have it."""
 
     code = "no-capacity"
+    default_rules_out = RulesOut.OFFER
 
 
 class QuotaError(ProviderError):
     """The account may not rent this much there."""
 
     code = "quota"
+    default_rules_out = RulesOut.MARKET
 
 
 class ProviderAuthError(ProviderError):
     """The cloud does not accept the credentials, or they lack a permission."""
 
     code = "provider-auth"
+    default_rules_out = RulesOut.CLOUD
 
 
 class MachineNotFoundError(ProviderError):

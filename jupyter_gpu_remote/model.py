@@ -80,7 +80,12 @@ class GpuRequest:
 class Offer:
     """Something that can be had at a price.
 
-    `stand_in_for` names the GPU that was asked for when this is a CPU that plays its part.
+    Attributes:
+        gpu: Our name for it (`offers.vendor_gpu`).
+        gpu_memory: Memory of each GPU.
+        price: While it runs, its disk included.
+        stopped_price: While it is stopped, when its disk is all that is kept; None when it can't be stopped.
+        stand_in_for: The GPU that was asked for when this is a CPU that plays its part.
     """
 
     provider: str
@@ -94,6 +99,7 @@ class Offer:
     zone: str = ""
     spot: bool = False
     price: float = 0.0
+    stopped_price: float | None = None
     stand_in_for: str = ""
 
     @property
@@ -147,6 +153,9 @@ class MachineSpec:
         key_file: Its private half, here.
         host_key_file: Private host key for the machine; its public half is beside it as ``.pub``.
         tags: What reaping goes by.
+        disk: Size of its disk; 0 for what the image needs.
+        max_seconds: Seconds after which the cloud itself is to delete it, where the cloud can; 0 for never.
+        ingress: The addresses that may connect by SSH, in CIDR notation; empty for none.
     """
 
     name: str
@@ -155,6 +164,9 @@ class MachineSpec:
     key_file: Path
     host_key_file: Path
     tags: Mapping[str, str] = field(default_factory=dict)
+    disk: float = 0.0
+    max_seconds: float = 0.0
+    ingress: str = ""
 
 
 class Presence(str, enum.Enum):
@@ -171,9 +183,13 @@ class Presence(str, enum.Enum):
 class Description:
     """A provider's answer about one machine.
 
-    `python` is an interpreter over there that kernels should use as it is; empty means an environment
-    is built. `poweroff` is the command by which the machine ends itself when it is idle; without one it
-    is not ours to end.
+    Attributes:
+        python: An interpreter over there that kernels should use as it is; empty means one is built.
+        poweroff: The command by which the machine ends itself when it is idle; without one it is not ours
+            to end.
+        notice: Whose metadata service over there tells that the machine will be taken back: ``aws``,
+            ``gcp``, or empty for nobody's.
+        ended_at: When it ended, where the cloud still knows; 0 otherwise.
     """
 
     provider_id: str
@@ -183,6 +199,8 @@ class Description:
     python: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
     poweroff: Sequence[str] = ()
+    notice: str = ""
+    ended_at: float = 0.0
 
 
 @dataclass(frozen=True)

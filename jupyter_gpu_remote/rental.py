@@ -16,8 +16,8 @@ from .errors import (
     NoCapacityError,
     ProviderAuthError,
     ProviderError,
-    QuotaError,
     RegistryError,
+    RulesOut,
 )
 from .keys import make_key_pair
 from .model import Description, Machine, MachineSpec, MachineState, Offer, Presence
@@ -138,7 +138,9 @@ class Rental:
             self._provider = self._load(offer.provider)
             try:
                 self._provider_id = self._provider.create(offer, spec)
-            except (NoCapacityError, QuotaError, ProviderAuthError) as e:
+            except ProviderError as e:
+                if e.rules_out is None:
+                    raise
                 self._provider = None  # it said no, so there is nothing to undo
                 self._registry.note("refused", spec.name, f"{offer.title}: {e.message}")
                 refused.append((offer, e))
@@ -223,10 +225,14 @@ def _spec(name: str) -> MachineSpec:
 def _rules_out(error: ProviderError, failed: Offer, other: Offer) -> bool:
     if failed.provider != other.provider:
         return False
-    if isinstance(error, ProviderAuthError):
-        return True
-    same_market = (failed.region, failed.spot, failed.gpu) == (other.region, other.spot, other.gpu)
-    return isinstance(error, QuotaError) and same_market
+    same_region, same_gpu = failed.region == other.region, failed.gpu == other.gpu
+    return {
+        RulesOut.OFFER: failed == other,
+        RulesOut.MARKET: same_region and same_gpu and failed.spot == other.spot,
+        RulesOut.REGION: same_region,
+        RulesOut.GPU: same_gpu,
+        RulesOut.CLOUD: True,
+    }[error.rules_out or RulesOut.OFFER]
 
 
 def _all_refused(refused: Sequence[tuple[Offer, ProviderError]]) -> ProviderError:

@@ -1,4 +1,4 @@
-"""What a provider must do: five synchronous methods.
+"""What a provider must do: five synchronous methods, and three more where its cloud allows them.
 
 A provider knows its cloud and nothing else: no registry, no SSH, no notebook. It turns its SDK's errors
 into `errors.ProviderError` and imports that SDK inside its methods. Register it under the entry point
@@ -62,6 +62,28 @@ class Provider(ABC):
 
         Callers repeat this until `describe` says `GONE`.
         """
+
+    def stop(self, provider_id: str) -> None:
+        """Start to switch a machine off and keep its disk; it can be started again.
+
+        Raises:
+            ConfigurationError: This cloud has no such thing, or not for this machine; the message says why.
+        """
+        raise ConfigurationError(
+            f"A machine of {self.name} can't be stopped and started again.",
+            hint="`down` deletes it; what is in the notebook's folder is here.",
+        )
+
+    def start(self, provider_id: str) -> None:
+        """Start to switch a stopped machine on again.
+
+        Raises:
+            NoCapacityError, QuotaError: It can't be had now.
+        """
+        raise ConfigurationError(f"A machine of {self.name} can't be stopped and started again.")
+
+    def admit(self, provider_id: str, ingress: str) -> None:  # noqa: B027
+        """Let these addresses (CIDR) connect by SSH in place of the earlier ones; nothing where all may."""
 
 
 def _entries() -> Any:
