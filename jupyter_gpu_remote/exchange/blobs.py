@@ -167,7 +167,7 @@ class Blobs:
                     return
                 if todo == tried:
                     raise VariableError(
-                        f"{title[0].upper()}{title[1:]} failed: {len(todo)} of them did not stay where they went.",
+                        f"{title.capitalize()} failed: {len(todo)} of them did not stay where they went.",
                         billed="The machine still runs.",
                         hint="Something may delete them from the store: run the cell again.",
                     )
