@@ -1,0 +1,103 @@
+"""Machine types of the clouds and their list prices, as shipped: an offer needs no network to be known.
+
+Live prices come on top. `README.md` in this folder says where the figures come from, `rebuild` makes them
+anew from the clouds' own answers.
+"""
+
+from __future__ import annotations
+
+import csv
+import functools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+
+from ..model import GpuRequest
+from ..offers import gpu_fits
+
+
+@dataclass(frozen=True)
+class MachineType:
+    """One type of machine that a cloud rents.
+
+    Attributes:
+        machine_type: The cloud's name for it. Where GPUs are attached to a type, that type and what is
+            attached: ``n1-standard-8+nvidia-tesla-t4:1``.
+        gpu: Our name for its GPUs (`offers.vendor_gpu`); empty for none.
+        count: How many there are.
+        gpu_memory: Memory of each, as it is sold, in GiB.
+        cpus: Virtual CPU cores.
+        memory: Main memory in GiB.
+    """
+
+    machine_type: str
+    gpu: str
+    count: int
+    gpu_memory: float
+    cpus: int
+    memory: float
+
+
+@dataclass(frozen=True)
+class Price:
+    """Dollars an hour for the whole machine in each market, without its disk; None where unknown."""
+
+    on_demand: float | None
+    spot: float | None
+
+
+@functools.cache
+def types(cloud: str) -> Sequence[MachineType]:
+    """Return all types of `cloud` that are worth offering; none for a cloud that has no catalog."""
+    return [
+        MachineType(
+            row["machine_type"],
+            row["gpu"],
+            int(row["count"]),
+            float(row["gpu_memory"]),
+            int(row["cpus"]),
+            float(row["memory"]),
+        )
+        for row in _rows(f"{cloud}.csv")
+    ]
+
+
+def matching(cloud: str, request: GpuRequest) -> list[MachineType]:
+    """Return the types of `cloud` with the GPUs, cores and memory that `request` asks for.
+
+    They have exactly as many GPUs; without a GPU in the request, none at all.
+    """
+    return [t for t in types(cloud) if _fits(t, request)]
+
+
+def prices(cloud: str, machine_type: str) -> Mapping[str, Price]:
+    """Return the list prices of a type, by region; a type or region that is not known is not there."""
+    return _prices(cloud).get(machine_type, {})
+
+
+def _fits(machine: MachineType, request: GpuRequest) -> bool:
+    if machine.cpus < request.cpus or machine.memory < request.memory:
+        return False
+    if not request.gpu:
+        return not machine.gpu
+    return machine.count == request.count and gpu_fits(request.gpu, machine.gpu, machine.gpu_memory)
+
+
+@functools.cache
+def _prices(cloud: str) -> Mapping[str, Mapping[str, Price]]:
+    found: dict[str, dict[str, Price]] = {}
+    for row in _rows(f"{cloud}_prices.csv"):
+        price = Price(_dollars(row["on_demand"]), _dollars(row["spot"]))
+        found.setdefault(row["machine_type"], {})[row["region"]] = price
+    return found
+
+
+def _dollars(text: str) -> float | None:
+    return float(text) if text else None
+
+
+def _rows(name: str) -> Iterator[dict[str, str]]:
+    file = files(__name__) / name
+    if file.is_file():
+        lines = file.read_text(encoding="utf-8").splitlines()
+        yield from csv.DictReader(line for line in lines if not line.startswith("#"))
