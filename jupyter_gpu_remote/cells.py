@@ -317,10 +317,10 @@ class RemoteCells:
 
     def _interrupt_there(self, execution: Execution) -> None:
         """Interrupt a cell over there, unless the local kernel is being ended, which begins likewise."""
-        ending = self.local.ending.wait(_ENDS_WITHIN)
-        # it may be over by now, and the next one is not what the user meant
-        if not ending and not execution.future.done() and self.notebook.kernel:
-            self.notebook.kernel.interrupt()
+        ending, kernel = self.local.ending.wait(_ENDS_WITHIN), self.notebook.kernel
+        if not ending and kernel:
+            # one that is over here may run on over there; the next one is not what the user meant
+            kernel.interrupt(execution.msg_id if execution.future.done() else "")
 
     def _news(self, text: str) -> None:
         """Show news about the connection, from any thread."""

@@ -276,10 +276,14 @@ class RemoteKernel:
         if self._link.error:
             execution.fail(self._link.error)
 
-    def interrupt(self) -> None:
-        """Interrupt what the kernel runs; arrives also in the middle of a cell, and after a cut."""
+    def interrupt(self, cell: str = "") -> None:
+        """Interrupt what the kernel runs; arrives also in the middle of a cell, and after a cut.
+
+        Args:
+            cell: The message id of the one cell that is meant; empty for whichever runs.
+        """
         self._interrupted = set(self.executions)
-        self._link.ask("interrupt", kernel=self.id).add_done_callback(self._interrupt_answered)
+        self._link.ask("interrupt", kernel=self.id, cell=cell).add_done_callback(self._interrupt_answered)
 
     def _interrupt_answered(self, answer: Future[Any]) -> None:
         if answer.exception() is None:

@@ -107,7 +107,8 @@ class Link:
         self._answers.fail(self.error)
         self._peer.over(self.error)
         for thread in self._threads:
-            if thread is not threading.current_thread():
+            # an interrupt may have come before it was started
+            if thread is not threading.current_thread() and thread.ident:
                 thread.join(_CLOSE_LIMIT)
 
     def _attach(self, stream: Stream) -> None:

@@ -118,9 +118,11 @@ def attach(
     }
 
 
-def interrupt(agent: Agent, client: Client, kernel: str) -> None:
-    """Interrupt what the kernel runs."""
-    agent.keeper.kernel(kernel).process.signal(signal.SIGINT)
+def interrupt(agent: Agent, client: Client, kernel: str, cell: str = "") -> None:
+    """Interrupt what the kernel runs; given a cell, only if it is that one."""
+    found = agent.keeper.kernel(kernel)
+    if not cell or cell == next(iter(found.running), ""):
+        found.process.signal(signal.SIGINT)
 
 
 def restart(agent: Agent, client: Client, kernel: str) -> None:

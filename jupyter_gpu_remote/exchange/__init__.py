@@ -214,7 +214,7 @@ class Exchange:
             listed = ", ".join(outgoing.wish["give"])
             raise VariableError(
                 f"{outgoing.so_far}{listed} did not come back: {failed}.",
-                hint=f"Once that is mended: `%remote get {' '.join(outgoing.wish['give'])}`.",
+                hint=f"Once it can be had there: `%remote get {' '.join(outgoing.wish['give'])}`.",
             )
         if "given" in answer:
             self._take(outgoing, answer)
