@@ -6,7 +6,13 @@ import os
 import tempfile
 from pathlib import Path
 
+from .config import state_dir
 from .errors import ConfigurationError
+
+
+def key_folder(name: str) -> Path:
+    """Return where the keys of a machine are kept while it exists: ``user`` and ``host``."""
+    return state_dir() / "keys" / name
 
 
 def make_key_pair(path: Path, comment: str) -> str:

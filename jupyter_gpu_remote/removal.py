@@ -11,6 +11,7 @@ from pathlib import Path
 
 from .config import state_dir
 from .errors import ConflictError, MachineNotFoundError, ProviderAuthError, ProviderError, RegistryError
+from .keys import key_folder as key_folder
 from .model import Address, MachineState, Presence
 from .owner import installation
 from .providers.base import Provider
@@ -103,8 +104,3 @@ def sync_folder(name: str) -> Path:
 def blob_folder(name: str) -> Path:
     """Return where data is kept that variables brought from a machine, while it exists."""
     return state_dir() / "blobs" / name
-
-
-def key_folder(name: str) -> Path:
-    """Return where the keys of a machine are kept while it exists."""
-    return state_dir() / "keys" / name

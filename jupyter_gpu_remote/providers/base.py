@@ -13,7 +13,8 @@ from typing import Any, ClassVar
 
 from ..config import GpuRemote
 from ..errors import ConfigurationError
-from ..model import Description, GpuRequest, MachineSpec, Offer
+from ..keys import key_folder
+from ..model import Address, Description, GpuRequest, MachineSpec, Offer
 
 ENTRY_POINTS = "jupyter_gpu_remote.providers_v1"
 
@@ -84,6 +85,16 @@ class Provider(ABC):
 
     def admit(self, provider_id: str, ingress: str) -> None:  # noqa: B027
         """Let these addresses (CIDR) connect by SSH in place of the earlier ones; nothing where all may."""
+
+
+def address_of(name: str, host: str, user: str) -> Address | None:
+    """Return how to log in to a machine that was given keys made here; None where they are not here."""
+    folder = key_folder(name)
+    try:
+        host_key = (folder / "host.pub").read_text(encoding="utf-8").split()[:2]  # without its comment
+    except OSError:
+        return None
+    return Address(host, 22, user, folder / "user", " ".join(host_key))
 
 
 def _entries() -> Any:
