@@ -87,7 +87,11 @@ class Fleet:
         return machine
 
     def offers(self, request: GpuRequest) -> list[Offer]:
-        """Return what can be had for `request` now, cheapest first.
+        """Return what can be had for `request` now, cheapest first; errors as in `look`."""
+        return self.look(request)[0]
+
+    def look(self, request: GpuRequest) -> tuple[list[Offer], dict[str, GpuRemoteError]]:
+        """Return what can be had for `request` now, cheapest first, and why clouds have nothing to say.
 
         Without a cloud and a GPU that is this computer. A cloud that fails does not hide the others.
 
@@ -98,8 +102,9 @@ class Fleet:
         """
         names = [request.cloud] if request.cloud else provider_names() if request.gpu else ["local"]
         answers = ask(names, self._provider, request)
-        if request.cloud and isinstance(error := answers[request.cloud], GpuRemoteError):
-            raise error
+        failed = {name: a for name, a in answers.items() if isinstance(a, GpuRemoteError)}
+        if request.cloud and failed:
+            raise failed[request.cloud]
         found = [o for answer in answers.values() if not isinstance(answer, GpuRemoteError) for o in answer]
         ranked = [
             o
@@ -111,7 +116,7 @@ class Fleet:
         ]
         if not ranked:
             raise nothing_found(request, answers)
-        return ranked
+        return ranked, failed
 
     def launch(self, request: GpuRequest, notebook: str, report: Report, prepare: Prepare) -> Machine:
         """Rent the cheapest machine that fits, bring it to ready, and bind `notebook` to it.

@@ -18,6 +18,7 @@ from jupyter_client.connect import ConnectionFileMixin
 
 from .agent import wire
 from .messages import Message
+from .tables import Table
 
 _CHANNELS = {"shell": wire.SHELL, "control": wire.CONTROL, "stdin": wire.STDIN}
 _REMEMBERED = 10_000
@@ -139,7 +140,11 @@ class Frontends(ConnectionFileMixin):  # type: ignore[misc]
         self.status("idle", request)
 
     def say(self, request: Request, text: str, stream: str = "stdout") -> None:
-        """Print a line in the cell of a request."""
+        """Print a line in the cell of a request; a table is shown as one."""
+        if isinstance(text, Table):
+            data = {"text/plain": text, "text/html": text.html}
+            self.publish("display_data", {"data": data, "metadata": {}}, request.header)
+            return
         self.publish("stream", {"name": stream, "text": text + "\n"}, request.header)
 
     def fail(self, request: Request, error: BaseException, count: int, debug: bool) -> None:

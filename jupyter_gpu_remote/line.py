@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from . import options
 from .options import names
-from .tables import table
+from .tables import Table, table
 from .verbs import SHARED, Desk, Verbs, argument, split
 from .verbs.attach import attach
 from .verbs.overview import as_table
@@ -88,11 +88,20 @@ def desk_of(cells: RemoteCells) -> Desk:
         registry=notebook.registry,
         folder=notebook.folder,
         notebook=notebook,
-        say=print,
+        say=_say,
         report=cells.report,
         progress=cells.progress,
         launch=cells.prepare,
     )
+
+
+def _say(text: str) -> None:
+    if not isinstance(text, Table):
+        print(text)
+        return
+    from IPython.display import display
+
+    display({"text/plain": text, "text/html": text.html}, raw=True)
 
 
 def _show_machines(desk: Desk, cells: RemoteCells) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import unicodedata
 from collections.abc import Sequence
 
@@ -34,6 +35,32 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         ).rstrip()
         for line in lines
     )
+
+
+class Table(str):
+    """A table as text, which a notebook shows as HTML.
+
+    Args:
+        head: The heads of its columns.
+        rows: Its lines.
+        below: Lines that follow it, each a paragraph.
+    """
+
+    html: str
+
+    def __new__(cls, head: Sequence[str], rows: Sequence[Sequence[str]], below: Sequence[str] = ()) -> Table:
+        """Make both forms of it."""
+        self = super().__new__(cls, "\n".join([table(head, rows), *below]))
+        columns = [column for column in zip(head, *rows, strict=True) if any(column[1:])]
+        first, *lines = zip(*columns, strict=True)
+        paragraphs = "".join(f"<div>{html.escape(text)}</div>" for text in below)
+        body = "".join(_line("td", line) for line in lines)
+        self.html = f"<table><thead>{_line('th', first)}</thead><tbody>{body}</tbody></table>{paragraphs}"
+        return self
+
+
+def _line(tag: str, cells: Sequence[str]) -> str:
+    return f"<tr>{''.join(f'<{tag}>{html.escape(cell)}</{tag}>' for cell in cells)}</tr>"
 
 
 def _width(text: str) -> int:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
 from typing import Any
 
 from ..config import GpuRemote
-from ..fleet import Fleet
-from ..model import GpuRequest, Machine, Offer
+from ..model import GpuRequest, Machine
 from ..registry import Registry
 from ..tables import duration, money, table
 from .desk import Desk
@@ -83,38 +81,6 @@ def _plain(machine: Machine, now: float) -> dict[str, Any]:
 def up(desk: Desk, request: GpuRequest, config: GpuRemote) -> None:
     """Make a machine ready for use."""
     desk.launch(request, config)
-
-
-@verb("Show what can be had, cheapest first.", asks=True)
-def offers(desk: Desk, request: GpuRequest, config: GpuRemote) -> None:
-    """Show what can be had for a request."""
-    found = Fleet(config, desk.registry).offers(request)
-    head = ("", "GPU", "MEMORY", "CPUS", "RAM", "CLOUD", "ZONE", "PRICE", "WHY")
-    rows = [_offer_row(n, offer, found[0]) for n, offer in enumerate(found, 1)]
-    desk.say(table(head, rows))
-
-
-def _offer_row(number: int, offer: Offer, best: Offer) -> Sequence[str]:
-    why = []
-    if offer.stand_in_for:
-        why.append(f"CPU stand-in: there is no {offer.stand_in_for} here")
-    if offer is best:
-        why.append("taken first: the cheapest" if offer.price else "taken first: free")
-    elif offer.price > best.price:
-        why.append(f"{money(offer.price - best.price)}/h more")
-    if offer.spot:
-        why.append("spot: can be taken back")
-    return (
-        str(number),
-        (f"{offer.gpu} ×{offer.count}" if offer.count > 1 else offer.gpu) or "none",
-        f"{offer.gpu_memory:.0f} GB" if offer.gpu_memory else "",
-        str(offer.cpus or ""),
-        f"{offer.memory:.0f} GB" if offer.memory else "",
-        offer.provider,
-        offer.zone or offer.region or offer.machine_type,
-        f"{money(offer.price)}/h" if offer.price else "free",
-        ", ".join(why),
-    )
 
 
 @verb(

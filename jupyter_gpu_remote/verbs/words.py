@@ -23,7 +23,7 @@ class Verb:
         act: Does it.
         help: What it does, in a line.
         arguments: As for ``add_argument``.
-        asks: Whether the options of ``%%remote`` follow it.
+        asks: Whether the options of ``%%remote`` follow it, before and after its own.
         command: Whether a command may follow it, after ``--``.
     """
 
@@ -41,13 +41,18 @@ class Verb:
             HelpRequested: They ask for help.
         """
         prog = f"{desk.prog} {name}"
-        if self.asks:
-            request, config = options.parse(words, desk.config, prog)
-            return functools.partial(self.act, desk, request, config)
         words, command = _cut(words) if self.command else (words, [])
         parser = _Parser(prog=prog, description=self.help, add_help=False, allow_abbrev=False)
         for names, how in self.arguments:
             parser.add_argument(*names, **how)
+        if self.asks:
+            own, words = parser.parse_known_args(words)
+            try:
+                request, config = options.parse(words, desk.config, prog)
+            except options.HelpRequested as e:
+                more = parser.format_help().partition("options:")[2]
+                raise options.HelpRequested(f"{e}\nonly here:{more}" if more else str(e)) from None
+            return functools.partial(self.act, desk, request, config, **vars(own))
         if self.command:
             parser.usage = parser.format_usage()[len("usage: ") :].strip() + " -- COMMAND"
         if "-h" in words or "--help" in words:

@@ -164,13 +164,6 @@ def test_without_machines_the_list_says_how_to_start_one(face: Face) -> None:
     assert face.do("list") == "No machine is running. `gpu up` starts one."
 
 
-def test_offers_come_cheapest_first_and_say_why(face: Face) -> None:
-    lines = face.do("offers --gpu T4 --cloud fake").splitlines()
-    assert ["$0.50/h" in lines[1], "$1.00/h" in lines[2], "$2.00/h" in lines[3]] == [True] * 3
-    assert "taken first: the cheapest, spot: can be taken back" in lines[1]
-    assert "$1.50/h more" in lines[3]
-
-
 def test_up_passes_on_what_is_asked_for(face: Face) -> None:
     assert face.do("up --gpu a100") == "launch A100"
 
