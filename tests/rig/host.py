@@ -1,0 +1,172 @@
+"""One host: namespaces of its own, a disk that outlives them, and its metadata service."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import threading
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from ..conftest import wait_for
+from ..emulators import metadata
+from ..emulators.hosts import Boot
+from .network import GATEWAY_CARD, ip, listen_inside
+
+_BOOT = Path(__file__).with_name("boot.sh")
+_POWER_OFF_LIMIT = 5.0
+"""Seconds that a host which is switched off has to end by itself."""
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where a rig's hosts stand.
+
+    Attributes:
+        folder: What the rig keeps on this computer.
+        cgroup: The cgroup that theirs are in.
+        bridge: The bridge that they are plugged into.
+        gateway: This computer's address on it.
+        shared: A folder of packages already downloaded, for all of them.
+        settings: Environment variables of every program on them.
+    """
+
+    folder: Path
+    cgroup: Path
+    bridge: str
+    gateway: str
+    shared: Path
+    settings: Mapping[str, str]
+
+
+class Host:
+    """A host that is off at first.
+
+    Args:
+        site: Where it stands.
+        boot: What it is booted with.
+        number: The last number of its address.
+    """
+
+    def __init__(self, site: Site, boot: Boot, number: int) -> None:
+        self._site, self._boot = site, boot
+        self.address = f"{site.gateway.rpartition('.')[0]}.{number}"
+        self._card = f"02:00:00:00:00:{number:02x}"
+        self._plug = f"{site.bridge}-{number}"
+        self._cgroup = site.cgroup / str(number)
+        self._disk = site.folder / "disks" / str(number)
+        self.console = site.folder / f"{number}.console"
+        self.metadata = metadata.metadata_of(boot)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._lock = threading.RLock()
+        self._cgroup.mkdir()
+        self._disk.mkdir(parents=True)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=755,size=8g", "disk", self._disk], check=True)
+        # an address that is silent, like that of a machine that is gone, has a known card
+        ip(f"neighbour replace {self.address} lladdr {self._card} dev {site.bridge} nud permanent")
+
+    @property
+    def pid(self) -> int:
+        """The number that its first process has on this computer; fails when it is off."""
+        assert self._process is not None, f"{self._boot.id} is off"
+        return _only_child(self._process.pid)
+
+    def on(self) -> None:
+        """Switch it on; it answers a moment later."""
+        with self._lock:
+            if self._process is not None:
+                return
+            site, plug = self._site, self._plug
+            words = [self._cgroup, site.folder / "layer", self._disk, site.shared]
+            words += [self._boot.id, self.address, site.gateway, GATEWAY_CARD]
+            words += [f"{k}={v}" for k, v in {"CLOUD": self._boot.cloud, **site.settings}.items()]
+            with self.console.open("ab") as console:
+                process = subprocess.Popen(
+                    [_BOOT, *words],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=console,
+                    start_new_session=True,
+                )
+            assert process.stdin and process.stdout
+            with process.stdin, process.stdout:
+                self._await(process.stdout, b"ready\n")
+                ip(
+                    f"link add {plug} type veth peer name eth0 address {self._card} netns {process.pid}",
+                    f"link set {plug} master {site.bridge} up",
+                )
+                listener = listen_inside(process.pid, ("169.254.169.254", 80))
+                process.stdin.write(b"wired\n")
+                process.stdin.flush()
+                self._await(process.stdout, b"up\n")
+            self._process = process
+            service = metadata.Service(self.metadata, listener)
+            threading.Thread(target=self._watch, args=(process, service), daemon=True).start()
+
+    def _await(self, output: IO[bytes], word: bytes) -> None:
+        said = output.readline()
+        assert said == word, f"{self._boot.id} did not boot: {self.console.read_text()}"
+
+    def _watch(self, process: subprocess.Popen[bytes], service: metadata.Service) -> None:
+        process.wait()
+        service.close()
+        with self._lock:
+            by_itself = self._process is process
+            if by_itself:
+                self._end(process)
+        if by_itself:
+            self._boot.ended()
+
+    def _end(self, process: subprocess.Popen[bytes]) -> None:
+        """See that nothing of it runs any more; not one more packet leaves it."""
+        self._process = None
+        ip(f"link delete {self._plug}")
+        (self._cgroup / "cgroup.kill").write_text("1")
+        (self._cgroup / "cgroup.freeze").write_text("0")
+        process.wait()
+        wait_for(lambda: not self._says("populated 1"), f"the processes of {self._boot.id} to be gone")
+
+    def off(self) -> None:
+        """Switch it off, as with its power button; its disk stays."""
+        with self._lock:
+            if (process := self._process) is None:
+                return
+            self._process = None  # so it does not end by itself
+            with suppress(ProcessLookupError, FileNotFoundError, IndexError, subprocess.TimeoutExpired):
+                os.kill(_only_child(process.pid), signal.SIGTERM)
+                process.wait(_POWER_OFF_LIMIT)
+            self._end(process)
+
+    def kill(self) -> None:
+        """End it like a power cut: not one more packet leaves it, and nobody is told."""
+        with self._lock:
+            if self._process is not None:
+                self._end(self._process)
+
+    def delete(self) -> None:
+        """Take it away with its disk."""
+        with self._lock:
+            self.kill()
+            subprocess.run(["umount", "-l", self._disk], check=True)
+            self._disk.rmdir()
+            self._cgroup.rmdir()
+
+    def freeze(self, frozen: bool) -> None:
+        """Stop every process of it, or let them go on; its network card goes on in any case."""
+        (self._cgroup / "cgroup.freeze").write_text(f"{frozen:d}")
+        wait_for(lambda: self._says(f"frozen {frozen:d}"), f"{self._boot.id} to freeze or thaw")
+
+    def plug(self, plugged: bool) -> None:
+        """Put its cable in or take it out: packets get lost, and neither end is told."""
+        ip(f"link set {self._plug} " + (f"master {self._site.bridge}" if plugged else "nomaster"))
+
+    def _says(self, event: str) -> bool:
+        return event in (self._cgroup / "cgroup.events").read_text().splitlines()
+
+
+def _only_child(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/task/{pid}/children").read_text())
