@@ -32,14 +32,19 @@ _NOISE = re.compile(
     r"(?:NVIDIA|TESLA|GEFORCE|QUADRO|GRID|SXM\d?|PCIE?|HBM\d?E?|NVL|NVLINK|MEGA|BLACKWELL|SERVER|MAX|Q"
     r"|WORKSTATION|EDITION|GENERATION|LAPTOP|GPU)"
 )
-_SIZE = re.compile(r"(\d+)G(?:I?B)?")
+_SIZE = re.compile(r"(\d{1,4})G(?:I?B)?")
+# 8xA100 and A100 x8; the X of RTX and GTX stands behind a T, and belongs to a name
+_TIMES = re.compile(
+    r"\s*(?P<before>[1-9]\d{0,2})\s*[xX×]\s*(?P<name>\S.*)|(?P<front>.*[^\sT])\s*[xX×]\s*(?P<behind>[1-9]\d{0,2})\s*",
+    re.DOTALL,
+)
 
 
 def parse_gpu(text: str) -> tuple[str, int]:
     """Return the name and number in what a user asks for.
 
     Args:
-        text: ``A100``, ``a100-80gb:4``, ``rtx 4090``, ``any``, ``any>=24GB:2``; empty for no GPU.
+        text: ``A100``, ``a100-80gb:4``, ``8xA100``, ``rtx 4090``, ``any``, ``any>=24GB:2``; empty for no GPU.
 
     Returns:
         The name as in `GPUS` (with the memory, ``A100-80GB``, where it is sold with several and one was
@@ -48,6 +53,8 @@ def parse_gpu(text: str) -> tuple[str, int]:
     Raises:
         ConfigurationError: There is no such GPU, or not with that memory, or the number makes no sense.
     """
+    if times := _TIMES.fullmatch(text):
+        text = f"{times['name'] or times['front']}:{times['before'] or times['behind']}"
     name, colon, number = text.strip().rpartition(":")
     if not colon:
         name, number = number, "1"
@@ -61,7 +68,7 @@ def parse_gpu(text: str) -> tuple[str, int]:
 
 
 def _canonical(text: str) -> str:
-    if match := re.fullmatch(r"\s*(?:any)?\s*(?:>=\s*(\d+(?:\.\d+)?)\s*(?:GI?B?)?)?\s*", text, re.I):
+    if match := re.fullmatch(r"\s*(?:any)?\s*(?:>=\s*(\d{1,4}(?:\.\d{1,2})?)\s*(?:GI?B?)?)?\s*", text, re.I):
         return f"any>={float(match[1]):g}GB" if match[1] else "any"
     family, memory = _split(text)
     if family not in GPUS:
@@ -85,7 +92,10 @@ def _split(text: str) -> tuple[str, int]:
     """Return the name in `text` (as in `GPUS` when it is there) and the memory named in it, or 0."""
     words = re.findall(r"[A-Z0-9.]+", re.sub(r"(?<=\d)\s+(?=GI?B\b)", "", text.upper()))
     sizes = [int(m[1]) for w in words if (m := _SIZE.fullmatch(w))]
-    key = "".join(w for w in words if not _NOISE.fullmatch(w) and not _SIZE.fullmatch(w))
+    telling = [w for w in words if not _NOISE.fullmatch(w) and not _SIZE.fullmatch(w)]
+    key, shorter = "".join(telling), "".join(telling[:-1])
+    if key not in _KEYS and shorter in _KEYS and re.fullmatch(r"\d{1,4}", telling[-1]):
+        return _KEYS[shorter], int(telling[-1])  # A100-80
     return _KEYS.get(key, key), sizes[0] if sizes else 0
 
 

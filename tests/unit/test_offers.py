@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from jupyter_gpu_remote.errors import ConfigurationError
 from jupyter_gpu_remote.model import GpuRequest, Offer
@@ -41,6 +43,21 @@ from jupyter_gpu_remote.offers import GPUS, gpu_fits, parse_gpu, rank, vendor_gp
         ("any>=24GB", "any>=24GB", 1),
         ("Any >= 24 gb:2", "any>=24GB", 2),
         (">=40", "any>=40GB", 1),
+        ("any>=24", "any>=24GB", 1),
+        ("a100 80 gb", "A100-80GB", 1),
+        ("A100-80", "A100-80GB", 1),
+        ("A100 (80GB)", "A100-80GB", 1),
+        ("NVIDIA A100-SXM4-80GB", "A100-80GB", 1),
+        ("nvidia-tesla-t4", "T4", 1),
+        ("nvidia-h100-mega-80gb", "H100", 1),
+        ("nvidia-h200-141gb", "H200", 1),
+        ("nvidia-rtx-pro-6000", "RTXPRO6000", 1),
+        ("RTX PRO Server 6000", "RTXPRO6000", 1),
+        ("8xA100", "A100", 8),
+        ("4 x a100-80gb", "A100-80GB", 4),
+        ("A100 ×8", "A100", 8),
+        ("l40sx2", "L40S", 2),
+        ("2xRTX4090", "RTX4090", 2),
         ("", "", 1),
     ],
 )
@@ -64,6 +81,28 @@ def test_an_unknown_gpu_is_refused_with_all_that_are_known() -> None:
         parse_gpu("Voodoo")
     assert "Did you mean" not in failed.value.message
     assert all(name in failed.value.hint for name in GPUS)
+
+
+SPELLINGS = st.text() | st.lists(
+    st.sampled_from(
+        [*GPUS, "nvidia", "tesla", "any", ">=", "80", "gb", "G", ":", "x", "×", " ", "-", "8", "٣"]
+    )
+).map("".join)
+
+
+@given(SPELLINGS)
+def test_any_text_is_a_gpu_or_refused(text: str) -> None:
+    try:
+        name, count = parse_gpu(text)
+    except ConfigurationError:
+        return
+    assert parse_gpu(name) == (name, 1)
+    assert 1 <= count < 1000
+
+
+@given(SPELLINGS, st.floats(0, 1000))
+def test_whatever_a_cloud_calls_a_gpu_gets_some_name(text: str, memory: float) -> None:
+    assert vendor_gpu(text, memory) or not text
 
 
 def test_a_memory_that_a_gpu_does_not_come_with_is_refused_with_those_it_has() -> None:
