@@ -38,9 +38,12 @@ class GpuRemote(Configurable):
     )
     region = Unicode("", help="Only in this region.").tag(config=True, option="REGION")
     zone = Unicode("", help="Only in this zone.").tag(config=True, option="ZONE")
-    spot = Bool(None, allow_none=True, help="Only spot machines; --on-demand for the opposite.").tag(
-        config=True, option=""
-    )
+    spot = Bool(
+        None, allow_none=True, help="A spot machine, as by default; --on-demand for the opposite."
+    ).tag(config=True, option="")
+    spot_or_on_demand = Bool(
+        False, help="Take a spot machine, or one on demand where no spot machine is to be had."
+    ).tag(config=True, option="")
     max_price = Float(None, allow_none=True, min=0, help="Most dollars an hour.").tag(
         config=True, option="$/H"
     )
@@ -55,9 +58,24 @@ class GpuRemote(Configurable):
     ).tag(config=True, option="auto|FILE|none")
     sync = Bool(True, help="Keep the notebook's folder the same on both sides.").tag(config=True, option="")
 
-    idle = Float(30.0, min=0, help="Minutes without a running cell after which a machine ends itself.").tag(
-        config=True
+    dry_run = Bool(False, help="Show which machines would be tried, in order, and launch none.").tag(
+        config=True, option=""
     )
+    idle = Float(
+        30.0, min=0, help="Minutes without a running cell after which a machine ends itself: 30, 90m, 2h."
+    ).tag(config=True, option="MINUTES", unit="m")
+    max_hours = Float(
+        12.0, min=0, help="Hours after which a rented machine ends, busy or not; 0 for never."
+    ).tag(config=True, option="H", unit="h")
+    budget = Float(
+        None, allow_none=True, min=0, help="Most dollars a machine may cost; it ends when they are spent."
+    ).tag(config=True, option="$")
+    daily_budget = Float(
+        None, allow_none=True, min=0, help="Most dollars a day for all machines; then none is launched."
+    ).tag(config=True)
+    ingress = Unicode(
+        "auto", help="Who may connect to a rented machine: auto is this computer alone; else 203.0.113.0/24."
+    ).tag(config=True)
     ssh_hosts = List(Unicode(), help="Machines you already have, as SSH destinations or aliases.").tag(
         config=True
     )

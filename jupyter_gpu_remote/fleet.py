@@ -10,13 +10,17 @@ from .errors import (
     ConflictError,
     GpuRemoteError,
     MachineNotFoundError,
+    NoCapacityError,
     ProviderAuthError,
 )
+from .ingress import ingress
+from .limits import check_budget
 from .market import ask, nothing_found
 from .model import Description, GpuRequest, Machine, MachineState, Offer, Presence
 from .offers import rank
 from .owner import installation
 from .providers.base import Provider, load_provider, provider_names
+from .refusals import ended_early
 from .registry import Registry
 from .removal import DELETE_LIMIT, OWNER_TAG, Report, delete_until_gone, end, find_id, mark_deleting
 from .rental import Prepare, Rental
@@ -118,6 +122,24 @@ class Fleet:
             raise nothing_found(request, answers)
         return ranked, failed
 
+    def plan(self, request: GpuRequest) -> list[Offer]:
+        """Return what a launch tries, in that order: spot machines, where nothing else was asked for.
+
+        Raises:
+            NoCapacityError: There is none; the message says what one on demand costs.
+            GpuRemoteError: As `offers`.
+        """
+        offers = self.offers(request)
+        if request.spot is not None or self._config.spot_or_on_demand:
+            return offers
+        if spot := [offer for offer in offers if offer.spot or not offer.region]:
+            return spot
+        raise NoCapacityError(
+            f"No spot machine with {request.gpu or 'what was asked for'} is offered now.",
+            hint=f"One on demand can be had: {offers[0].title}. Take it with --on-demand, or take either with"
+            " --spot-or-on-demand.",
+        )
+
     def launch(self, request: GpuRequest, notebook: str, report: Report, prepare: Prepare) -> Machine:
         """Rent the cheapest machine that fits, bring it to ready, and bind `notebook` to it.
 
@@ -132,11 +154,14 @@ class Fleet:
 
         Raises:
             NoCapacityError, QuotaError, ProviderAuthError: Nothing could be had.
+            BudgetError: A limit of the user's forbids it.
             GpuRemoteError: Something failed on the way.
         """
         report("offers", "looking for offers")
+        offers = self.plan(request)
+        check_budget(offers[0], self._config, self._registry)
         rental = Rental(self._config, self._registry, report, self._provider)
-        machine = rental.run(self.offers(request), prepare)
+        machine = rental.run(offers, prepare)
         if notebook:
             self._registry.bind(notebook, machine.name)
         return machine
@@ -159,18 +184,31 @@ class Fleet:
         end(self._registry, name, _S.GONE, "deleted", rented=bool(provider_id))
 
     def check(self, name: str) -> None:
-        """Make sure that a machine which does not answer still exists.
+        """Make sure that a machine which does not answer still exists, and lets this computer in.
 
         Raises:
+            MachinePreemptedError: It ended while it was being launched.
             MachineNotFoundError: It has ended; the registry knows now.
             ProviderError: Its provider does not answer either.
         """
         machine = self._registry.get(name)
+        if _launching(machine):
+            presence = self._provider(machine.provider).describe(machine.provider_id).presence
+            if presence not in (Presence.PENDING, Presence.RUNNING):
+                raise ended_early(name, machine.provider, presence)
+            return
         if not machine.state.final and machine.state is not _S.DELETING:
             self._end_if_gone(machine)
             machine = self._registry.get(name)
         if machine.state.final or machine.state is _S.DELETING:
             raise ended(machine)
+        self._admit(machine)
+
+    def _admit(self, machine: Machine) -> None:
+        """Let this computer in under the address that it has now."""
+        if machine.ingress and (now := ingress(self._config, fresh=True)) != machine.ingress:
+            self._provider(machine.provider).admit(machine.provider_id, now)
+            self._registry.update(machine.name, ingress=now)
 
     def reap(self) -> list[str]:
         """Bring the registry and the clouds together, and say in sentences what was done.

@@ -96,6 +96,7 @@ class LiveMachine:
                 if waited > (min(patience, _KEY_ARRIVES) if isinstance(e, SshAuthError) else patience):
                     raise
                 report("connecting", f"waiting for SSH, {waited:.0f} s")
+                self._check()  # what was taken back meanwhile will never answer
                 time.sleep(1)
 
     def _ensure_agent(self, report: Report) -> None:

@@ -42,6 +42,10 @@ _ENDING = frozenset({_S.DELETING, _S.PREEMPTED, _S.FAILED})
 
 TRANSITIONS: Mapping[MachineState, frozenset[MachineState]] = {
     **{a: frozenset({b}) | _ENDING for a, b in pairwise(_LAUNCH)},
+    # what is taken back before it is ready is replaced by the next offer
+    _S.BOOTING: frozenset({_S.CONNECTING, _S.CREATING}) | _ENDING,
+    _S.CONNECTING: frozenset({_S.PREPARING, _S.CREATING}) | _ENDING,
+    _S.PREPARING: frozenset({_S.READY, _S.CREATING}) | _ENDING,
     _S.READY: frozenset({_S.BUSY, _S.CONNECTING, _S.STOPPING}) | _ENDING,
     _S.BUSY: frozenset({_S.READY, _S.CONNECTING, _S.STOPPING}) | _ENDING,
     _S.STOPPING: frozenset({_S.STOPPED}) | _ENDING,
@@ -205,7 +209,12 @@ class Description:
 
 @dataclass(frozen=True)
 class Machine:
-    """One machine as the registry knows it; immutable, a change makes a new one."""
+    """One machine as the registry knows it; immutable, a change makes a new one.
+
+    Attributes:
+        ends_at: When it ends whatever it does; 0 for never.
+        ingress: The addresses that may connect by SSH; empty where all may.
+    """
 
     name: str
     provider: str
@@ -216,6 +225,9 @@ class Machine:
     address: Address | None = None
     python: str = ""
     poweroff: Sequence[str] = ()
+    notice: str = ""
+    ends_at: float = 0.0
+    ingress: str = ""
     trusted: bool = False
     home: str = ""
     agent_socket: str = ""
@@ -223,8 +235,3 @@ class Machine:
     ready_at: float = 0.0
     ended_at: float = 0.0
     note: str = ""
-
-    def cost(self, now: float) -> float:
-        """Dollars spent up to `now`, from the time it was asked for."""
-        end = self.ended_at or now
-        return max(0.0, end - self.created_at) / 3600 * self.offer.price

@@ -23,6 +23,8 @@ from .model import GpuRequest
 
 _OPPOSITES = {"spot": "--on-demand"}
 _NUMBER = re.compile(r"\$?(\d+\.?\d*|\.\d+)(?:/h|gb?)?", re.IGNORECASE)
+_TIME = re.compile(r"(\d+\.?\d*|\.\d+)\s*(m|h)?(?:in|ours?|inutes?)?", re.IGNORECASE)
+_MINUTES = {"m": 1.0, "h": 60.0}
 
 _EXAMPLES = """\
 examples:
@@ -60,7 +62,7 @@ def parse(
         except (TraitError, ValueError):
             raise ConfigurationError(
                 f"{_option(name)} needs {_wanted(trait)}, not {value!r}.",
-                hint=f"For example: {_option(name)} 4",
+                hint=f"For example: {_option(name)} {'2h' if trait.metadata.get('unit') else '4'}",
             ) from None
     return request(applied), applied
 
@@ -162,6 +164,11 @@ def _read(words: list[str], prog: str) -> argparse.Namespace:
 def _convert(trait: TraitType[Any, Any], value: Any) -> Any:
     if not isinstance(trait, (Int, Float)):
         return value
+    if unit := trait.metadata.get("unit"):
+        time = _TIME.fullmatch(value)
+        if not time:
+            raise ValueError(value)
+        return float(time[1]) * _MINUTES[(time[2] or unit).lower()] / _MINUTES[unit]
     number = _NUMBER.fullmatch(value)
     if not number:
         raise ValueError(value)
@@ -169,6 +176,8 @@ def _convert(trait: TraitType[Any, Any], value: Any) -> Any:
 
 
 def _wanted(trait: TraitType[Any, Any]) -> str:
+    if trait.metadata.get("unit"):
+        return "a time (90m, 2h)"
     return f"{'a whole' if isinstance(trait, Int) else 'a'} number, not negative"
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import ipywidgets as widgets
 
+from . import spend
 from .errors import GpuRemoteError
 from .model import Machine, MachineState
 from .tables import duration, money
@@ -104,16 +105,16 @@ class Panel(widgets.VBox):  # type: ignore[misc]  # untyped here
         if newest != self._seen:
             self._seen = newest
             self._show(self._desk.registry.machines())
-        now = time.time()
+        now, cost = time.time(), self._desk.registry.spent()
         for row in self._rows.values():
-            row.tick(now)
+            row.tick(now, cost.get(row.machine.name, 0.0))
         machines = [row.machine for row in self._rows.values()]
-        rate, spent = sum(m.offer.price for m in machines), sum(m.cost(now) for m in machines)
+        rate, so_far = sum(map(spend.rate, machines)), sum(cost.get(m.name, 0.0) for m in machines)
         text = f"{len(machines)} {'machine' if len(machines) == 1 else 'machines'}"
         if not machines:
             text = "No machine is running. <code>%remote up</code> starts one."
         elif rate:
-            text += f" · {money(rate)}/h · {money(spent)} so far"
+            text += f" · {money(rate)}/h · {money(so_far)} so far"
         self._head.value = text
 
     def _show(self, machines: list[Machine]) -> None:
@@ -159,8 +160,8 @@ class _Row:
         line = widgets.HBox([self._figures, *self._buttons], layout={"flex_flow": "row wrap"})
         self.box = widgets.VBox([line, self._said])
 
-    def tick(self, now: float) -> None:
-        """Bring the figures up to date."""
+    def tick(self, now: float, cost: float) -> None:
+        """Bring the figures up to date; `cost` are dollars so far."""
         machine = self.machine
         hue = _HUES.get(machine.state, _OTHER_HUE)
         chip = (
@@ -169,7 +170,7 @@ class _Row:
         )
         figures = [machine.offer.title, f"up {duration(now - machine.created_at)}"]
         if machine.offer.price:
-            figures.append(money(machine.cost(now)))
+            figures.append(money(cost))
         if self._idle_left is not None:
             left = self._idle_left - (now - self._answered_at)
             figures.append(f"ends in {duration(left)} if unused")

@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from . import spend
 from .config import state_dir
 from .errors import ConflictError, MachineNotFoundError, RegistryError, did_you_mean
 from .model import TRANSITIONS, Address, Machine, MachineState, Offer
@@ -34,6 +35,7 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE TABLE events (id INTEGER PRIMARY KEY AUTOINCREMENT, at REAL NOT NULL,"
         " kind TEXT NOT NULL, machine TEXT NOT NULL, text TEXT NOT NULL, data TEXT NOT NULL)",
     ),
+    spend.SCHEMA,
 )
 
 
@@ -101,6 +103,7 @@ class Registry:
             try:
                 row = (machine.name, machine.state.final, _dump(machine))
                 db.execute("INSERT INTO machines VALUES (?, ?, ?)", row)
+                spend.follow(db, machine)
             except sqlite3.IntegrityError:
                 raise ConflictError(f"There is or was already a machine called {machine.name!r}.") from None
             self._note(db, "added", machine.name, machine.state.value, {"to": machine.state.value})
@@ -159,6 +162,7 @@ class Registry:
                 return old
             row = (new.state.final, _dump(new), name)
             db.execute("UPDATE machines SET final = ?, machine = ? WHERE name = ?", row)
+            spend.follow(db, new)
             if moved:
                 data = {"from": old.state.value, "to": new.state.value}
                 self._note(db, "state", name, new.note or new.state.value, data)
@@ -208,6 +212,7 @@ class Registry:
             if (state := self._fetch(db, machine).state).final:
                 raise ConflictError(f"{machine!r} is {state.value}; no notebook can use it.")
             db.execute("INSERT OR REPLACE INTO bindings VALUES (?, ?)", (_plain(notebook), machine))
+            spend.attribute(db, machine, _plain(notebook))
             self._note(db, "bound", machine, notebook, {})
 
     def binding(self, notebook: str) -> str | None:
@@ -243,12 +248,17 @@ class Registry:
                 rows = db.execute(f"{columns} WHERE id > ? ORDER BY id LIMIT ?", (since, limit)).fetchall()
         return [Event(i, at, kind, name, text, json.loads(data)) for i, at, kind, name, text, data in rows]
 
-    def spent(self, since: float) -> dict[str, float]:
+    def charges(self, since: float = 0.0) -> list[spend.Charge]:
+        """Return what machines cost after `since` (Unix seconds), oldest first."""
+        with self._file.connection() as db:
+            return spend.charges(db, since)
+
+    def spent(self, since: float = 0.0) -> dict[str, float]:
         """Return the dollars each machine cost from `since` (Unix seconds) until now."""
-        now = time.time()
-        known = self.machines(ended=True)
-        spent = {m.name: m.cost(now) - replace(m, ended_at=0.0).cost(since) for m in known}
-        return {name: dollars for name, dollars in spent.items() if dollars > 0}
+        now, spent = time.time(), dict[str, float]()
+        for charge in self.charges(since):
+            spent[charge.machine] = spent.get(charge.machine, 0.0) + charge.cost(since, now)
+        return spent
 
     def close(self) -> None:
         """Close the file; the next use opens it again."""

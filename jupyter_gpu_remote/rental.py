@@ -13,17 +13,18 @@ from .errors import (
     ConflictError,
     GpuRemoteError,
     MachinePreemptedError,
-    NoCapacityError,
     ProviderAuthError,
     ProviderError,
     RegistryError,
-    RulesOut,
 )
+from .ingress import ingress
 from .keys import make_key_pair
+from .limits import limits_for
 from .model import Description, Machine, MachineSpec, MachineState, Offer, Presence
 from .names import new_name
 from .owner import installation
 from .providers.base import Provider
+from .refusals import Refusal, all_refused, ended_early, rules_out
 from .registry import Lease, Registry
 from .removal import (
     DELETE_LIMIT,
@@ -60,17 +61,21 @@ class Rental:
     def __init__(
         self, config: GpuRemote, registry: Registry, report: Report, load: Callable[[str], Provider]
     ) -> None:
+        self._config = config
         self._registry = registry
         self._report = report
         self._load = load
         self._limit = config.launch_timeout
         self._end = time.monotonic() + self._limit
+        self._refused: list[Refusal] = []
         # what there is to undo: a provider that was asked, and the id it gave
         self._provider: Provider | None = None
         self._provider_id = ""
 
     def run(self, offers: Sequence[Offer], prepare: Prepare) -> Machine:
         """Rent the first of `offers` that can be had, and return it prepared.
+
+        One that is refused, or taken back before it is ready, is followed by the next.
 
         Raises:
             NoCapacityError, QuotaError, ProviderAuthError: None of them can be had.
@@ -80,22 +85,50 @@ class Rental:
         name, lease = self._reserve(offers[0])
         with lease:
             try:
-                spec = _spec(name)
-                self._create(offers, spec, lease)
-                seen = self._boot(name)
-                machine = self._registry.update(
-                    name,
-                    lease=lease,
-                    state=MachineState.CONNECTING,
-                    address=seen.address,
-                    python=seen.python,
-                    poweroff=seen.poweroff,
-                )
-                prepare(machine)
-                return self._registry.get(name)
+                spec = _spec(name, self._config)
+                for offer in offers:
+                    if any(rules_out(refusal, offer) for refusal in self._refused):
+                        continue
+                    if self._refused and time.monotonic() > self._end:
+                        break
+                    if self._try(offer, spec, lease, prepare):
+                        return self._registry.get(name)
+                raise all_refused(self._refused)
             except BaseException as e:
                 self._undo(name, e)
                 raise
+
+    def _try(self, offer: Offer, spec: MachineSpec, lease: Lease, prepare: Prepare) -> bool:
+        """Return whether a machine could be had and is prepared."""
+        limits = limits_for(offer, self._config)
+        if offer.region:
+            spec = replace(spec, ingress=ingress(self._config))
+        if not self._create(offer, replace(spec, max_seconds=limits.seconds), lease):
+            return False
+        try:
+            seen = self._boot(spec.name)
+            machine = self._registry.update(
+                spec.name,
+                lease=lease,
+                state=MachineState.CONNECTING,
+                address=seen.address,
+                python=seen.python,
+                poweroff=seen.poweroff,
+                notice=seen.notice,
+                ingress=spec.ingress,
+                ends_at=limits.end(self._registry.get(spec.name).created_at),
+            )
+            prepare(machine)
+            return True
+        except MachinePreemptedError as e:
+            if not offer.region:
+                raise
+            self._registry.note("refused", spec.name, f"{offer.title}: {e.message}")
+            assert self._provider is not None
+            delete_until_gone(self._provider, self._provider_id, spec.name, self._report)
+            self._provider, self._provider_id = None, ""
+            self._refused.append((offer, e))
+            return False
 
     def _reserve(self, offer: Offer) -> tuple[str, Lease]:
         attempt = 0
@@ -115,41 +148,37 @@ class Rental:
                 lease.release()
                 raise
 
-    def _create(self, offers: Sequence[Offer], spec: MachineSpec, lease: Lease) -> None:
-        refused: list[tuple[Offer, ProviderError]] = []
-        for offer in offers:
-            if any(_rules_out(e, o, offer) for o, e in refused):
-                continue
-            if refused and time.monotonic() > self._end:
-                break
-            self._report("creating", offer.title)
-            # a token stands for one offer: the same one must never mean two different things
-            spec = replace(spec, token=uuid.uuid4().hex)
-            began = time.time()
-            self._registry.update(
-                spec.name,
-                lease=lease,
-                state=MachineState.CREATING,
-                provider=offer.provider,
-                offer=offer,
-                token=spec.token,
-                created_at=began,
-            )
-            self._provider = self._load(offer.provider)
-            try:
-                self._provider_id = self._provider.create(offer, spec)
-            except ProviderError as e:
-                if e.rules_out is None:
-                    raise
-                self._provider = None  # it said no, so there is nothing to undo
-                self._registry.note("refused", spec.name, f"{offer.title}: {e.message}")
-                refused.append((offer, e))
-                continue
-            self._registry.update(
-                spec.name, lease=lease, state=MachineState.BOOTING, provider_id=self._provider_id
-            )
-            return
-        raise _all_refused(refused)
+    def _create(self, offer: Offer, spec: MachineSpec, lease: Lease) -> bool:
+        """Ask for a machine; return whether there is one."""
+        tried = f", after {len(self._refused)} others" if self._refused else ""
+        self._report("creating", f"{offer.title}{tried}")
+        # a token stands for one offer: the same one must never mean two different things
+        spec = replace(spec, token=uuid.uuid4().hex)
+        self._registry.update(
+            spec.name,
+            lease=lease,
+            state=MachineState.CREATING,
+            provider=offer.provider,
+            provider_id="",
+            address=None,
+            offer=offer,
+            token=spec.token,
+            created_at=time.time(),
+        )
+        self._provider = self._load(offer.provider)
+        try:
+            self._provider_id = self._provider.create(offer, spec)
+        except ProviderError as e:
+            if e.rules_out is None:
+                raise
+            self._provider = None  # it said no, so there is nothing to undo
+            self._registry.note("refused", spec.name, f"{offer.title}: {e.cloud_code or e.message}")
+            self._refused.append((offer, e))
+            return False
+        self._registry.update(
+            spec.name, lease=lease, state=MachineState.BOOTING, provider_id=self._provider_id
+        )
+        return True
 
     def _boot(self, name: str) -> Description:
         assert self._provider is not None
@@ -167,15 +196,8 @@ class Rental:
             else:
                 if seen.presence is Presence.RUNNING and seen.address:
                     return seen
-                if seen.presence is Presence.PREEMPTED:
-                    raise MachinePreemptedError(
-                        f"{name} was taken back by {self._provider.name} while it started.",
-                        hint="Run the cell again, or use --on-demand.",
-                    )
-                if seen.presence in (Presence.GONE, Presence.STOPPED):
-                    raise ProviderError(
-                        f"{name} ended while it started.", hint="Run the cell again, or try another --zone."
-                    )
+                if seen.presence is not Presence.PENDING:
+                    raise ended_early(name, self._provider.name, seen.presence)
             waited = time.monotonic() - began
             if time.monotonic() > self._end:
                 raise ProviderError(
@@ -214,38 +236,12 @@ class Rental:
         report("cancelled", billed)
 
 
-def _spec(name: str) -> MachineSpec:
+def _spec(name: str, config: GpuRemote) -> MachineSpec:
     folder = key_folder(name)
     user_key = make_key_pair(folder / "user", f"gpu-remote {name}")
     make_key_pair(folder / "host", f"gpu-remote {name} host")
     tags = {OWNER_TAG: installation(), NAME_TAG: name}
-    return MachineSpec(name, "", user_key, folder / "user", folder / "host", tags)
-
-
-def _rules_out(error: ProviderError, failed: Offer, other: Offer) -> bool:
-    if failed.provider != other.provider:
-        return False
-    same_region, same_gpu = failed.region == other.region, failed.gpu == other.gpu
-    return {
-        RulesOut.OFFER: failed == other,
-        RulesOut.MARKET: same_region and same_gpu and failed.spot == other.spot,
-        RulesOut.REGION: same_region,
-        RulesOut.GPU: same_gpu,
-        RulesOut.CLOUD: True,
-    }[error.rules_out or RulesOut.OFFER]
-
-
-def _all_refused(refused: Sequence[tuple[Offer, ProviderError]]) -> ProviderError:
-    if len(refused) == 1:
-        return refused[0][1]
-    kinds = {type(e) for _, e in refused}
-    kind = kinds.pop() if len(kinds) == 1 else NoCapacityError
-    shown = [f"\n  {offer.title}: {e.message}" for offer, e in refused[:5]]
-    more = f"\n  and {len(refused) - 5} more" if len(refused) > 5 else ""
-    return kind(
-        f"None of {len(refused)} offers could be had:{''.join(shown)}{more}",
-        hint=refused[0][1].hint or "Try again later, another --gpu or --region, or a higher --max-price.",
-    )
+    return MachineSpec(name, "", user_key, folder / "user", folder / "host", tags, disk=config.disk)
 
 
 def _wait_for_id(provider: Provider, name: str) -> str:

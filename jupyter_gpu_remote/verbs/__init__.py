@@ -1,8 +1,20 @@
 """What ``%remote VERB`` and ``jupyter gpu-remote VERB`` do: each verb once, for both."""
 
 # importing them registers their verbs, in the order in which help lists them
-from . import overview, offered, there, down  # noqa: I001
+from . import overview, offered, spending, there, down  # noqa: I001
 from .desk import Desk
 from .words import NAME, SHARED, Verbs, argument, split
 
-__all__ = ["NAME", "SHARED", "Desk", "Verbs", "argument", "down", "offered", "overview", "split", "there"]
+__all__ = [
+    "NAME",
+    "SHARED",
+    "Desk",
+    "Verbs",
+    "argument",
+    "down",
+    "offered",
+    "overview",
+    "spending",
+    "split",
+    "there",
+]

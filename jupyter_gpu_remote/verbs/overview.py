@@ -11,9 +11,7 @@ from ..model import GpuRequest, Machine
 from ..registry import Registry
 from ..tables import duration, money, table
 from .desk import Desk
-from .words import SHARED, argument, number
-
-_DAY = 86400.0
+from .words import SHARED, argument
 
 verb = SHARED.verb
 
@@ -35,13 +33,14 @@ def as_table(desk: Desk) -> str:
     if not machines:
         return f"No machine is running. `{desk.prog} up` starts one."
     bound = desk.registry.binding(desk.notebook.key) if desk.notebook else None
+    spent = desk.registry.spent()
     rows = [
         (
             m.name,
             m.offer.title,
             m.state.value,
             duration(now - m.created_at),
-            money(m.cost(now)),
+            money(spent.get(m.name, 0.0)),
             "this notebook" if m.name == bound else "",
         )
         for m in machines
@@ -51,11 +50,12 @@ def as_table(desk: Desk) -> str:
 
 def as_json(registry: Registry) -> str:
     """Return the machines for programs; fields are only ever added."""
-    now = time.time()
-    return json.dumps([_plain(machine, now) for machine in registry.machines()], indent=2)
+    spent = registry.spent()
+    rows = [_plain(machine, spent.get(machine.name, 0.0)) for machine in registry.machines()]
+    return json.dumps(rows, indent=2)
 
 
-def _plain(machine: Machine, now: float) -> dict[str, Any]:
+def _plain(machine: Machine, cost: float) -> dict[str, Any]:
     offer = machine.offer
     return {
         "name": machine.name,
@@ -70,7 +70,7 @@ def _plain(machine: Machine, now: float) -> dict[str, Any]:
         "zone": offer.zone,
         "spot": offer.spot,
         "price": offer.price,
-        "cost": round(machine.cost(now), 6),
+        "cost": round(cost, 6),
         "created_at": machine.created_at,
         "ready_at": machine.ready_at or None,
         "note": machine.note,
@@ -81,29 +81,3 @@ def _plain(machine: Machine, now: float) -> dict[str, Any]:
 def up(desk: Desk, request: GpuRequest, config: GpuRemote) -> None:
     """Make a machine ready for use."""
     desk.launch(request, config)
-
-
-@verb(
-    "Show what the machines have cost, those that ended included.",
-    argument("--since", type=number, metavar="DAYS", help="only the last DAYS days"),
-)
-def cost(desk: Desk, since: float | None = None) -> None:
-    """Show what each machine cost, and the sum."""
-    now = time.time()
-    spent = desk.registry.spent(now - since * _DAY if since else 0.0)
-    machines = [m for m in desk.registry.machines(ended=True) if m.name in spent]
-    if not machines:
-        desk.say("Nothing was spent" + (f" in the last {since:g} days." if since else "."))
-        return
-    rows = [
-        (
-            m.name,
-            m.offer.title,
-            m.state.value,
-            duration((m.ended_at or now) - m.created_at),
-            money(spent[m.name]),
-        )
-        for m in machines
-    ]
-    rows.append(("", "", "", "total", money(sum(spent.values()))))
-    desk.say(table(("NAME", "MACHINE", "STATE", "TIME", "COST"), rows))

@@ -307,7 +307,7 @@ def test_a_name_is_meant_as_python_reads_it(book: Notebook) -> None:
 
 def test_getting_what_does_not_exist_speaks_of_no_cell(book: Notebook) -> None:
     told = book.run("%remote get nowhere").error
-    assert told.startswith("VariableError: nowhere did not come back: there is no variable nowhere over there.")
+    assert "VariableError: nowhere did not come back: there is no variable nowhere over there." in told
 
 
 def test_a_name_that_was_deleted_over_there_is_told_of_no_more(book: Notebook) -> None:

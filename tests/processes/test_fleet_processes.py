@@ -30,7 +30,7 @@ from tests.fake_cloud import FakeProvider, install
 
 point = sys.argv[1]
 registry = Registry()
-fleet = Fleet(GpuRemote(), registry)
+fleet = Fleet(GpuRemote(ingress="192.0.2.9"), registry)
 
 def reached(here):
     def hook(*args):

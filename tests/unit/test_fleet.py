@@ -11,6 +11,7 @@ import pytest
 from jupyter_gpu_remote import market, names, removal, rental
 from jupyter_gpu_remote.config import GpuRemote, state_dir
 from jupyter_gpu_remote.errors import (
+    BudgetError,
     ConfigurationError,
     ConflictError,
     GpuRemoteError,
@@ -21,6 +22,7 @@ from jupyter_gpu_remote.errors import (
     ProviderAuthError,
     ProviderError,
     QuotaError,
+    RulesOut,
 )
 from jupyter_gpu_remote.fleet import Fleet
 from jupyter_gpu_remote.model import GpuRequest, Machine, MachineSpec, MachineState, Offer
@@ -40,7 +42,7 @@ def registry() -> Registry:
 
 @pytest.fixture
 def fleet(registry: Registry, cloud: type[FakeProvider]) -> Fleet:
-    return Fleet(GpuRemote(launch_timeout=20.0), registry)
+    return Fleet(GpuRemote(launch_timeout=20.0, ingress="192.0.2.9"), registry)
 
 
 @pytest.fixture
@@ -187,13 +189,125 @@ def test_a_cloud_that_does_not_let_us_in_is_asked_once(
     assert len(asked) == 1
 
 
+def test_a_spot_machine_is_taken_unless_another_is_asked_for(fleet: Fleet) -> None:
+    assert [o.spot for o in fleet.plan(GpuRequest(gpu="T4"))] == [True, True]
+    assert [o.spot for o in fleet.plan(GpuRequest(gpu="T4", spot=False))] == [False]
+
+
+def test_spot_falls_back_to_on_demand_only_where_that_is_allowed(
+    registry: Registry, cloud: type[FakeProvider]
+) -> None:
+    allowed = Fleet(GpuRemote(spot_or_on_demand=True), registry)
+    assert [o.spot for o in allowed.plan(GpuRequest(gpu="T4"))] == [True, True, False]
+
+
+def test_where_there_is_no_spot_machine_the_price_on_demand_is_said(
+    fleet: Fleet, cloud: type[FakeProvider]
+) -> None:
+    cloud.offered = (DEAREST,)
+    with pytest.raises(NoCapacityError) as e:
+        fleet.plan(GpuRequest(gpu="T4"))
+    assert "$2.00/h" in e.value.hint and "--spot-or-on-demand" in e.value.hint
+
+
+def test_a_machine_taken_back_while_it_boots_is_followed_by_the_next_offer(
+    fleet: Fleet, registry: Registry, cloud: type[FakeProvider]
+) -> None:
+    def take_back(provider_id: str) -> None:
+        machine = cloud.rented().get(provider_id)
+        if machine and machine["zone"] == CHEAP.zone and not machine["deletes"]:
+            cloud.put(provider_id, **{**machine, "presence": "preempted"})
+
+    cloud.hooks["describe"] = take_back
+    machine = launch(fleet, registry)
+    assert machine.offer == DEAR
+    assert [m["zone"] for m in cloud.rented().values() if not m["deletes"]] == [DEAR.zone]
+
+
+def test_a_machine_that_ends_while_ssh_is_awaited_is_followed_by_the_next_offer(
+    fleet: Fleet, registry: Registry, cloud: type[FakeProvider]
+) -> None:
+    def prepare(machine: Machine) -> None:
+        if machine.offer == CHEAP:
+            cloud.put(machine.provider_id, **{**cloud.rented()[machine.provider_id], "presence": "preempted"})
+            fleet.check(machine.name)
+        prepare_in(registry)(machine)
+
+    assert fleet.launch(T4, "nb", silent, prepare).offer == DEAR
+
+
+REFUSED = {
+    RulesOut.OFFER: 13,
+    RulesOut.MARKET: 3,
+    RulesOut.REGION: 3,
+    RulesOut.GPU: 1,
+    RulesOut.CLOUD: 1,
+    None: 1,
+}
+
+
+@pytest.mark.parametrize("steer", REFUSED, ids=str)
+def test_a_refusal_rules_out_what_would_be_refused_too(
+    fleet: Fleet, registry: Registry, cloud: type[FakeProvider], steer: RulesOut | None
+) -> None:
+    zones = [("us-east-1", z) for z in "abcdef"] + [("us-west-2", z) for z in "abcd"]
+    zones += [("eu-west-1", z) for z in "abc"]
+    cloud.offered = [replace(CHEAP, region=region, zone=region + z) for region, z in zones]
+    tried: list[str] = []
+
+    def refuse(offer: Offer, spec: MachineSpec) -> None:
+        tried.append(offer.zone)
+        raise ProviderError("no", rules_out=steer, cloud_code="TheirCode")
+
+    cloud.hooks["create"] = refuse
+    with pytest.raises(ProviderError) as e:
+        launch(fleet, registry)
+    assert len(tried) == REFUSED[steer]
+    assert len(str(e.value).splitlines()) <= 10
+    assert "TheirCode" in str(e.value) or steer in (RulesOut.GPU, RulesOut.CLOUD, None)
+
+
+def test_a_launch_is_refused_when_the_daily_budget_is_spent(
+    registry: Registry, cloud: type[FakeProvider]
+) -> None:
+    registry.add(Machine("otter", "fake", DEAREST, state=S.READY, created_at=time.time() - 3600))
+    with pytest.raises(BudgetError) as e:
+        launch(Fleet(GpuRemote(daily_budget=2.0), registry), registry)
+    assert "otter" in e.value.billed and "$2.00" in e.value.message
+
+
+def test_a_budget_limits_how_long_a_machine_may_exist(registry: Registry, cloud: type[FakeProvider]) -> None:
+    seen: list[MachineSpec] = []
+    cloud.hooks["create"] = lambda offer, spec: seen.append(spec)
+    machine = launch(Fleet(GpuRemote(budget=1.0, ingress="192.0.2.9"), registry), registry)
+    assert seen[0].max_seconds == 7200.0 and machine.ends_at == machine.created_at + 7200.0
+
+
+def test_a_budget_that_pays_for_nothing_is_refused(registry: Registry, cloud: type[FakeProvider]) -> None:
+    with pytest.raises(ConfigurationError, match="pays for"):
+        launch(Fleet(GpuRemote(budget=0.01, ingress="192.0.2.9"), registry), registry)
+    assert not cloud.rented()
+
+
+def test_this_computer_is_let_in_under_its_new_address(
+    fleet: Fleet, registry: Registry, cloud: type[FakeProvider]
+) -> None:
+    admitted: list[str] = []
+    cloud.admit = lambda self, provider_id, ingress: admitted.append(ingress)  # type: ignore[method-assign]
+    machine = launch(fleet, registry)
+    moved = Fleet(GpuRemote(ingress="198.51.100.7"), registry)
+    moved.check(machine.name)
+    moved.check(machine.name)
+    assert (machine.ingress, admitted) == ("192.0.2.9/32", ["198.51.100.7/32"])
+
+
 def test_when_every_offer_is_refused_the_error_names_each_and_says_that_nothing_was_rented(
     fleet: Fleet, registry: Registry, cloud: type[FakeProvider]
 ) -> None:
     cloud.hooks["create"] = raising(NoCapacityError("none left"))
     with pytest.raises(NoCapacityError) as e:
         launch(fleet, registry)
-    assert all(o.title in e.value.message for o in (CHEAP, DEAR, DEAREST))
+    assert all(o.zone in e.value.message for o in (CHEAP, DEAR))
     assert e.value.billed == "nothing was rented."
     assert only_row(registry).state is S.FAILED
     assert registry.spent(0) == {}
@@ -285,7 +399,7 @@ def test_a_machine_that_never_comes_up_is_deleted_and_the_error_names_the_settin
 ) -> None:
     cloud.boot_polls = 10**9
     with pytest.raises(ProviderError, match="was not up") as e:
-        launch(Fleet(GpuRemote(launch_timeout=1.0), registry), registry)
+        launch(Fleet(GpuRemote(launch_timeout=1.0, ingress="192.0.2.9"), registry), registry)
     assert "launch_timeout" in e.value.hint and "was deleted" in e.value.billed
     assert_nothing_left(registry, cloud)
 

@@ -352,7 +352,8 @@ def test_a_file_of_an_older_version_is_brought_up_to_date(
     assert newer.get("brave-otter").state is S.READY
     with newer._file.connection() as db:
         assert db.execute("SELECT x FROM extra").fetchall() == [("brave-otter",)]
-        assert db.execute("PRAGMA user_version").fetchone() == (2,)
+        (version,) = db.execute("PRAGMA user_version").fetchone()
+        assert version == len(registry_module._MIGRATIONS)
 
 
 def test_a_migration_that_fails_leaves_the_old_file(

@@ -6,6 +6,7 @@ import struct
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from jupyter_gpu_remote.options import HelpRequested
 from jupyter_gpu_remote.plain import plain_text
 from jupyter_gpu_remote.registry import Registry
 from jupyter_gpu_remote.shell_verbs import VERBS
+from jupyter_gpu_remote.spend import midnight
 from jupyter_gpu_remote.tables import duration, money, table
 from jupyter_gpu_remote.verbs import Desk, split
 from tests.fake_cloud import FakeProvider, install
@@ -141,13 +143,13 @@ def test_a_machine_that_has_ended_says_that_it_costs_nothing(face: Face) -> None
 
 
 def test_the_json_of_a_machine_keeps_its_fields(face: Face) -> None:
-    face.add("otter")
+    face.add("otter", state=S.READY)
     (machine,) = json.loads(face.do("list --json"))
     assert list(machine) == [
         "name", "state", "provider", "provider_id", "machine_type", "gpu", "count", "stand_in_for", "region",
         "zone", "spot", "price", "cost", "created_at", "ready_at", "note",
     ]  # fmt: skip
-    assert machine["state"] == "creating"
+    assert machine["state"] == "ready"
     assert machine["cost"] == pytest.approx(0.5, rel=0.01)
 
 
@@ -170,11 +172,21 @@ def test_up_passes_on_what_is_asked_for(face: Face) -> None:
 
 def test_the_cost_has_a_total_and_counts_machines_that_ended(face: Face) -> None:
     now = time.time()
-    face.add("otter")
+    face.add("otter", state=S.READY)
     face.add("heron", state=S.GONE, created_at=now - 7200, ended_at=now - 3600)
     lines = face.do("cost").splitlines()
     assert [line.split()[0] for line in lines[1:]] == ["heron", "otter", "total"]
-    assert lines[-1].split() == ["total", "$1.00"]
+    assert lines[-1].split() == ["total", "2", "h", "00", "min", "$1.00"]
+
+
+def test_the_cost_is_added_up_by_notebook_and_by_day(face: Face) -> None:
+    noon = midnight(time.time()) - 12 * 3600
+    face.add("heron", state=S.GONE, created_at=noon, ended_at=noon + 3600)
+    face.add("otter", state=S.READY, created_at=time.time() - 3600)
+    face.desk.registry.bind("/work/train.ipynb", "otter")
+    assert "train.ipynb" in face.do("cost --by notebook") and "no notebook" in face.do("cost --by notebook")
+    days = [json.loads(face.do("cost --by day --json"))[i]["day"] for i in (0, -1)]
+    assert days == sorted(days) and days[0] == f"{datetime.fromtimestamp(noon):%Y-%m-%d}"
 
 
 def test_the_cost_since_a_day_leaves_out_what_was_before(face: Face) -> None:
