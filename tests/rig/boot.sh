@@ -7,14 +7,14 @@ if [ "$1" != inside ]; then
     shift
     exec unshare --net --mount --pid --fork --uts --ipc --kill-child --propagation private "$0" inside "$@"
 fi
-layer=$2 disk=$3 shared=$4 name=$5 address=$6 gateway=$7 gateway_card=$8
-shift 8
+layer=$2 disk=$3 shared=$4 name=$5 address=$6 card=$7 gateway=$8 gateway_card=$9
+shift 9
 ip link set lo up
 ip address add 169.254.169.254/32 dev lo
 echo ready
 read -r _
 ip address add "$address/24" dev eth0
-ip link set eth0 up
+ip link set eth0 address "$card" up
 ip neighbour add "$gateway" lladdr "$gateway_card" dev eth0 nud permanent
 ip route add default via "$gateway"
 echo up

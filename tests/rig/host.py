@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import threading
 from collections.abc import Mapping
@@ -15,7 +16,8 @@ from typing import IO
 from ..conftest import wait_for
 from ..emulators import metadata
 from ..emulators.hosts import Boot
-from .network import GATEWAY_CARD, ip, listen_inside
+from .cable import Cable
+from .network import GATEWAY_CARD, inside, ip
 
 _BOOT = Path(__file__).with_name("boot.sh")
 _POWER_OFF_LIMIT = 5.0
@@ -50,10 +52,12 @@ class Host:
         site: Where it stands.
         boot: What it is booted with.
         number: The last number of its address.
+        delay: Seconds that a packet to it, or from it, takes.
     """
 
-    def __init__(self, site: Site, boot: Boot, number: int) -> None:
-        self._site, self._boot = site, boot
+    def __init__(self, site: Site, boot: Boot, number: int, delay: float) -> None:
+        self.number = number
+        self._site, self._boot, self._delay = site, boot, delay
         self.address = f"{site.gateway.rpartition('.')[0]}.{number}"
         self._card = f"02:00:00:00:00:{number:02x}"
         self._plug = f"{site.bridge}-{number}"
@@ -62,6 +66,7 @@ class Host:
         self.console = site.folder / f"{number}.console"
         self.metadata = metadata.metadata_of(boot)
         self._process: subprocess.Popen[bytes] | None = None
+        self._services: list[Cable | metadata.Service] = []
         self._lock = threading.RLock()
         self._cgroup.mkdir()
         self._disk.mkdir(parents=True)
@@ -80,9 +85,9 @@ class Host:
         with self._lock:
             if self._process is not None:
                 return
-            site, plug = self._site, self._plug
+            site = self._site
             words = [self._cgroup, site.folder / "layer", self._disk, site.shared]
-            words += [self._boot.id, self.address, site.gateway, GATEWAY_CARD]
+            words += [self._boot.id, self.address, self._card, site.gateway, GATEWAY_CARD]
             words += [f"{k}={v}" for k, v in {"CLOUD": self._boot.cloud, **site.settings}.items()]
             with self.console.open("ab") as console:
                 process = subprocess.Popen(
@@ -95,25 +100,29 @@ class Host:
             assert process.stdin and process.stdout
             with process.stdin, process.stdout:
                 self._await(process.stdout, b"ready\n")
-                ip(
-                    f"link add {plug} type veth peer name eth0 address {self._card} netns {process.pid}",
-                    f"link set {plug} master {site.bridge} up",
-                )
-                listener = listen_inside(process.pid, ("169.254.169.254", 80))
+                self._serve(process.pid)
                 process.stdin.write(b"wired\n")
                 process.stdin.flush()
                 self._await(process.stdout, b"up\n")
             self._process = process
-            service = metadata.Service(self.metadata, listener)
-            threading.Thread(target=self._watch, args=(process, service), daemon=True).start()
+            threading.Thread(target=self._watch, args=(process,), daemon=True).start()
+
+    def _serve(self, pid: int) -> None:
+        """Wire it up, and have its metadata service listen inside."""
+        if self._delay:
+            self._services.append(Cable(self._plug, pid, self._delay))
+        else:
+            ip(f"link add {self._plug} type veth peer name eth0 netns {pid}")
+        ip(f"link set {self._plug} master {self._site.bridge} up")
+        listener = inside(pid, lambda: socket.create_server(("169.254.169.254", 80), backlog=64))
+        self._services.append(metadata.Service(self.metadata, listener))
 
     def _await(self, output: IO[bytes], word: bytes) -> None:
         said = output.readline()
         assert said == word, f"{self._boot.id} did not boot: {self.console.read_text()}"
 
-    def _watch(self, process: subprocess.Popen[bytes], service: metadata.Service) -> None:
+    def _watch(self, process: subprocess.Popen[bytes]) -> None:
         process.wait()
-        service.close()
         with self._lock:
             by_itself = self._process is process
             if by_itself:
@@ -124,11 +133,16 @@ class Host:
     def _end(self, process: subprocess.Popen[bytes]) -> None:
         """See that nothing of it runs any more; not one more packet leaves it."""
         self._process = None
-        ip(f"link delete {self._plug}")
+        ip(f"link set {self._plug} nomaster")
         (self._cgroup / "cgroup.kill").write_text("1")
         (self._cgroup / "cgroup.freeze").write_text("0")
         process.wait()
-        wait_for(lambda: not self._says("populated 1"), f"the processes of {self._boot.id} to be gone")
+        wait_for(lambda: self._says("populated 0"), f"the processes of {self._boot.id} to be gone")
+        ip(f"link delete {self._plug}")
+        # its namespace, and what is in there, lasts for as long as one of these does
+        for service in self._services:
+            service.close()
+        self._services.clear()
 
     def off(self) -> None:
         """Switch it off, as with its power button; its disk stays."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
 import threading
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..emulators.hosts import Boot, Hosts
@@ -53,6 +55,21 @@ def missing() -> str:
     return f"namespaces and overlayfs: {tried.stderr.strip()}" if tried.returncode else ""
 
 
+@dataclass(frozen=True)
+class Gpu:
+    """A GPU that a host says it has; memory in MiB, use in percent."""
+
+    name: str = "NVIDIA A100-SXM4-40GB"
+    memory: int = 40960
+    used: int = 0
+    use: int = 0
+
+    def line(self, index: int) -> str:
+        """Return what `nvml.c` and ``nvidia-smi`` read."""
+        uuid = f"GPU-00000000-0000-0000-0000-{index:012}"
+        return f"{uuid}|{self.name}|{self.memory}|{self.used}|{self.use}|40|{50 + 3 * self.use}"
+
+
 class NetnsHosts(Hosts):
     """Hosts in namespaces, one after the other at the addresses of a network of their own.
 
@@ -63,6 +80,7 @@ class NetnsHosts(Hosts):
         bridge: The bridge that they are plugged into.
         folder: Where their disks are.
         gateway: This computer's address as they know it; what listens there, they reach.
+        delay: Seconds that a packet takes, to or from hosts that are booted from now on.
     """
 
     def __init__(self) -> None:
@@ -87,7 +105,8 @@ class NetnsHosts(Hosts):
             **{name: os.environ[name] for name in _PASSED_ON if name in os.environ},
         }
         self._site = Site(self.folder, self._cgroup, self.bridge, self.gateway, shared, settings)
-        self._numbers = itertools.count(10)
+        self.delay = 0.0
+        self._numbers = deque(range(10, 250))
         self._lock = threading.Lock()
         self._hosts: dict[str, Host] = {}
         self._make_layer()
@@ -101,10 +120,15 @@ class NetnsHosts(Hosts):
         shutil.copy(shutil.which("setpriv") or "", become_root)
         os.chown(become_root, 0, 27)  # the group sudo
         become_root.chmod(0o4750)
+        if compiler := shutil.which("cc"):  # without one, hosts have no NVML
+            library = layer / "usr" / "lib" / "libnvidia-ml.so.1"
+            library.parent.mkdir()
+            subprocess.run([compiler, "-shared", "-fPIC", "-o", library, _HERE / "nvml.c"], check=True)
 
     def boot(self, boot: Boot) -> str:
         with self._lock:
-            host = self._hosts[boot.id] = Host(self._site, boot, next(self._numbers))
+            number = self._numbers.popleft()
+            host = self._hosts[boot.id] = Host(self._site, boot, number, self.delay)
         host.on()
         return host.address
 
@@ -119,6 +143,7 @@ class NetnsHosts(Hosts):
             host = self._hosts.pop(id, None)
         if host:
             host.delete()
+            self._numbers.append(host.number)
 
     def notice(self, id: str) -> None:
         self._hosts[id].metadata.notice()
@@ -142,6 +167,16 @@ class NetnsHosts(Hosts):
     def kill(self, id: str) -> None:
         """End it like a power cut: nothing more is heard of it, and its cloud does not know."""
         self._hosts[id].kill()
+
+    def gpus(self, id: str, gpus: Sequence[Gpu] | None) -> None:
+        """Have it say so of its GPUs from now on; None is a driver that is not loaded."""
+        table = self.root(id) / "etc" / "gpus"
+        if gpus is None:
+            table.unlink(missing_ok=True)
+            return
+        new = table.with_suffix(".new")
+        new.write_text("".join(f"{gpu.line(index)}\n" for index, gpu in enumerate(gpus)))
+        new.replace(table)
 
     def root(self, id: str) -> Path:
         """Return its file system as it sees it, while it is on."""

@@ -7,10 +7,14 @@ import select
 import socket
 import subprocess
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from socketserver import StreamRequestHandler, ThreadingTCPServer
+from typing import TypeVar
+
+_T = TypeVar("_T")
 
 _NETWORKS = range(256)
 """Networks of 198.18.0.0/16, which RFC 2544 sets aside for tests."""
@@ -39,18 +43,18 @@ def claim_bridge() -> tuple[str, str]:
     raise RuntimeError("All networks are taken; `ip link delete gr0` frees one.")
 
 
-def listen_inside(pid: int, address: tuple[str, int]) -> socket.socket:
-    """Return a socket that listens in the network namespace of a process."""
+def inside(pid: int, task: Callable[[], _T]) -> _T:
+    """Do a task in the network namespace of a process; sockets that it makes stay there."""
 
-    def listen() -> socket.socket:
+    def enter_and_do() -> _T:
         with Path(f"/proc/{pid}/ns/net").open("rb") as namespace:
             if ctypes.CDLL(None, use_errno=True).setns(namespace.fileno(), _CLONE_NEWNET):
                 raise OSError(ctypes.get_errno(), "setns")
-        return socket.create_server(address, backlog=64)
+        return task()
 
-    # a namespace is a thread's own, and this one ends with its task
+    # a namespace is a thread's own, and this thread ends with its task
     with ThreadPoolExecutor(1) as thread:
-        return thread.submit(listen).result()
+        return thread.submit(enter_and_do).result()
 
 
 class WayOut(ThreadingTCPServer):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import ast
 import json
+import shutil
 import signal
 import socket
 import subprocess
@@ -20,7 +21,7 @@ from jupyter_gpu_remote.transport import open_transport
 
 from ..conftest import need, wait_for
 from .guests import Guest
-from .hosts import NetnsHosts
+from .hosts import Gpu, NetnsHosts
 from .network import cgroup_root
 
 pytestmark = pytest.mark.root
@@ -60,22 +61,26 @@ def test_four_hosts_live_beside_each_other(boot: Booting) -> None:
 
 
 def test_user_data_is_carried_out_once(boot: Booting, hosts: NetnsHosts) -> None:
+    script = "#!/bin/sh\necho booted >> /home/ubuntu/said"
     guest = boot(
-        write_files=[{"path": "/etc/note", "content": "hello", "permissions": "0600"}],
+        write_files=[
+            {"path": "/etc/note", "content": "hello\n", "permissions": "0600"},
+            {"path": "/var/lib/cloud/scripts/per-boot/x", "content": script, "permissions": "0755"},
+        ],
         runcmd=[
             ["sh", "-c", "cat /etc/note >> /home/ubuntu/said"],
             ["systemd-run", "--unit=x", "sleep", "99"],
         ],
     ).ready()
     wait_for(lambda: "systemd-run" in hosts.console(guest.id), "the last command to be run")
-    assert guest.run("cat said; stat -c %a%U /etc/note; systemctl is-active x").split() == [
-        "hello600root",
-        "active",
-    ]
+    assert guest.run("cat said").split() == ["booted", "hello"]
+    assert guest.run("stat -c %a%U /etc/note; systemctl is-active x").split() == ["600root", "active"]
     hosts.off(guest.id)
     hosts.on(guest.id)
     guest.ready()
-    assert guest.run("cat said; systemctl is-active x || true").split() == ["helloinactive"]
+    wait_for(lambda: hosts.console(guest.id).count("per-boot") == 2, "the script of each boot to be run")
+    assert guest.run("cat said").split() == ["booted", "hello", "booted"]
+    assert guest.run("systemctl is-active x || true") == "inactive\n"
 
 
 def test_a_host_sees_nothing_of_this_computers_users(boot: Booting) -> None:
@@ -154,6 +159,49 @@ def test_a_host_that_is_killed_says_nothing_more(boot: Booting, hosts: NetnsHost
         with pytest.raises(TimeoutError):
             connection.recv(1)
     assert not guest.ended
+
+
+def test_packets_take_as_long_as_they_are_told_to(boot: Booting, hosts: NetnsHosts) -> None:
+    hosts.delay = 0.1
+    try:
+        guest = boot()
+    finally:
+        hosts.delay = 0.0
+    guest.ready()
+    with socket.socket() as connection:
+        connection.settimeout(0.15)  # less than the way there and back
+        with pytest.raises(TimeoutError):
+            connection.connect((guest.address.host, 22))
+
+
+def test_gpus_are_told_as_a_test_has_them(boot: Booting, hosts: NetnsHosts) -> None:
+    guest = boot().ready()
+    ask = "nvidia-smi --query-gpu=name,memory.used,utilization.gpu --format=csv,noheader,nounits"
+    assert guest.run(ask) == "NVIDIA A100-SXM4-40GB, 0, 0\n"
+    hosts.gpus(guest.id, [Gpu(used=1000, use=70), Gpu("NVIDIA L4", 23034)])
+    assert guest.run(ask).splitlines() == ["NVIDIA A100-SXM4-40GB, 1000, 70", "NVIDIA L4, 0, 0"]
+    hosts.gpus(guest.id, None)
+    assert "couldn't communicate" in guest.run(f"{ask} || true")
+
+
+_NVML = """
+import ctypes
+nvml = ctypes.CDLL("libnvidia-ml.so.1")
+rates, device = (ctypes.c_uint * 2)(), ctypes.c_void_p()
+codes = [nvml.nvmlInit_v2(), nvml.nvmlDeviceGetHandleByIndex_v2(0, ctypes.byref(device))]
+if not any(codes):
+    nvml.nvmlDeviceGetUtilizationRates(device, rates)
+print(codes[0], rates[0])
+"""
+
+
+def test_nvml_tells_of_the_same_gpus(boot: Booting, hosts: NetnsHosts) -> None:
+    need(shutil.which("cc"), "a C compiler")
+    guest = boot().ready()
+    hosts.gpus(guest.id, [Gpu(use=70)])
+    assert guest.run("python3 -", input=_NVML) == "0 70\n"
+    hosts.gpus(guest.id, None)
+    assert guest.run("python3 -", input=_NVML) == "9 0\n"
 
 
 # -- the metadata service ---------------------------------------------------------------------------
@@ -248,7 +296,7 @@ def test_the_agent_can_be_installed_on_a_host(boot: Booting) -> None:
 _DRIVER = """
 import sys
 from tests.emulators.hosts import Boot
-from tests.rig.hosts import NetnsHosts
+from tests.rig.hosts import Gpu, NetnsHosts
 hosts = NetnsHosts()
 for name in ("a", "b"):
     hosts.boot(Boot(name, "aws", ""))
