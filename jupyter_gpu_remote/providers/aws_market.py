@@ -1,0 +1,202 @@
+"""What AWS has, and for how much: the catalog, with zones, live spot prices and quotas from AWS itself."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+
+from .. import catalog
+from ..catalog import MachineType
+from ..errors import ProviderAuthError, ProviderError, QuotaError
+from ..model import GpuRequest, Offer
+from .aws_api import DAY, Api
+from .aws_errors import quota_hint
+
+DISK = 100.0
+"""GiB of disk where nothing else is asked for: the image takes some 40 of it."""
+_DISK_PRICE = 0.10 / 730
+"""Dollars an hour for a GiB of gp3; AWS takes 0.08 to 0.15 a month, by region."""
+_ADDRESS_PRICE = 0.005
+"""Dollars an hour for the public IPv4 address of a machine that runs."""
+_PRICES_KEPT = 300.0
+_QUOTAS_KEPT = 900.0
+"""Seconds."""
+_QUOTA_NAMES = {
+    "L-3819A6DF": "All G and VT Spot Instance Requests",
+    "L-DB2E81BA": "Running On-Demand G and VT instances",
+    "L-7212CCBC": "All P4, P3 and P2 Spot Instance Requests",
+    "L-C4BD4855": "All P5 Spot Instance Requests",
+    "L-417A185B": "Running On-Demand P instances",
+    "L-34B43A08": "All Standard Spot Instance Requests",
+    "L-1216C47A": "Running On-Demand Standard instances",
+}
+
+
+@dataclass(frozen=True)
+class _Short:
+    """A quota that is too small for a type."""
+
+    code: str
+    region: str
+    value: float
+    needed: int
+
+
+def offers(api: Api, request: GpuRequest) -> list[Offer]:
+    """Return what fits `request`, spot and on demand, in every region that the account has enabled.
+
+    Raises:
+        QuotaError: All of it is above the account's quotas.
+        ProviderError: No region answered.
+    """
+    types = catalog.matching("aws", request)
+    if not types:
+        return []
+    regions = [r for r in api.regions() if request.region in ("", r) and (request.zone or r).startswith(r)]
+    short: list[_Short] = []
+    found = [
+        offer
+        for there in api.everywhere(regions, lambda region: _in_region(api, region, types, request, short))
+        for offer in there
+        if request.zone in ("", offer.zone)
+    ]
+    if short and not found:
+        raise _above_quota(short)
+    return found
+
+
+def _in_region(
+    api: Api, region: str, types: Sequence[MachineType], request: GpuRequest, short: list[_Short]
+) -> list[Offer]:
+    zones = _zones(api, region, types)
+    types = [t for t in types if zones.get(t.machine_type)]
+    live = _spot_prices(api, region, types) if types and request.spot is not False else {}
+    found = []
+    for machine in types:
+        for spot in (True, False):
+            if request.spot not in (None, spot):
+                continue
+            price = catalog.prices("aws", machine.machine_type).get(region)
+            prices = live.get(machine.machine_type, {}) if spot else {}
+            if not spot and price and price.on_demand:
+                prices = dict.fromkeys(zones[machine.machine_type], price.on_demand)
+            if prices and (lack := _shortage(api, region, machine, spot)):
+                short.append(lack)
+                continue
+            found += [_offer(machine, region, z, spot, p, request.disk) for z, p in prices.items()]
+    return found
+
+
+def _offer(machine: MachineType, region: str, zone: str, spot: bool, price: float, disk: float) -> Offer:
+    kept = (disk or DISK) * _DISK_PRICE
+    return Offer(
+        "aws",
+        machine.machine_type,
+        machine.gpu,
+        machine.count,
+        machine.gpu_memory,
+        machine.cpus,
+        machine.memory,
+        region,
+        zone,
+        spot,
+        round(price + kept + _ADDRESS_PRICE, 4),
+        None if spot else round(kept, 4),
+    )
+
+
+def _zones(api: Api, region: str, types: Sequence[MachineType]) -> dict[str, list[str]]:
+    names = sorted(t.machine_type for t in types)
+
+    def ask() -> dict[str, list[str]]:
+        rows = api.pages(
+            "ec2",
+            region,
+            "DescribeInstanceTypeOfferings",
+            "InstanceTypeOfferings",
+            LocationType="availability-zone",
+            Filters=[{"Name": "instance-type", "Values": names}],
+        )
+        zones: dict[str, list[str]] = {}
+        for row in rows:
+            if re.fullmatch(region + "[a-z]", row["Location"]):  # not those of a city or of a carrier
+                zones.setdefault(row["InstanceType"], []).append(row["Location"])
+        return zones
+
+    return api.kept(f"zones {region} {names}", DAY, ask)
+
+
+def _spot_prices(api: Api, region: str, types: Sequence[MachineType]) -> dict[str, dict[str, float]]:
+    names = sorted(t.machine_type for t in types)
+
+    def ask() -> dict[str, dict[str, float]]:
+        rows = api.pages(
+            "ec2",
+            region,
+            "DescribeSpotPriceHistory",
+            "SpotPriceHistory",
+            InstanceTypes=names,
+            ProductDescriptions=["Linux/UNIX"],
+            StartTime=datetime.now(timezone.utc),  # the last price before it is what holds
+        )
+        prices: dict[str, dict[str, float]] = {}
+        for row in sorted(rows, key=lambda row: row["Timestamp"]):
+            if re.fullmatch(region + "[a-z]", row["AvailabilityZone"]):
+                zones = prices.setdefault(row["InstanceType"], {})
+                zones[row["AvailabilityZone"]] = float(row["SpotPrice"])
+        return prices
+
+    return api.kept(f"spot {region} {names}", _PRICES_KEPT, ask)
+
+
+def _quota_code(machine_type: str, spot: bool) -> str:
+    family = machine_type.partition(".")[0]
+    if re.match(r"(g|vt)\d|gr\d", family):
+        return "L-3819A6DF" if spot else "L-DB2E81BA"
+    if re.match(r"p\d", family):
+        if not spot:
+            return "L-417A185B"
+        # newer ones have quotas of their own, whose codes nobody wrote down
+        return {"2": "L-7212CCBC", "3": "L-7212CCBC", "4": "L-7212CCBC", "5": "L-C4BD4855"}.get(family[1], "")
+    return "L-34B43A08" if spot else "L-1216C47A"
+
+
+def _shortage(api: Api, region: str, machine: MachineType, spot: bool) -> _Short | None:
+    """Return the quota that a type is above; None when it is not, or when we may not know."""
+    if not (code := _quota_code(machine.machine_type, spot)):
+        return None
+
+    def ask() -> float | None:
+        try:
+            answer = api.call("service-quotas", region, "GetServiceQuota", ServiceCode="ec2", QuotaCode=code)
+        except ProviderAuthError as e:
+            if e.cloud_code in ("AccessDeniedException", "AccessDenied"):
+                return None  # a permission that is good to have
+            raise
+        except ProviderError:
+            return None
+        return float(answer["Quota"]["Value"])
+
+    value = api.kept(f"quota {region} {code}", _QUOTAS_KEPT, ask)
+    if value is None or machine.cpus <= value:
+        return None
+    return _Short(code, region, value, machine.cpus)
+
+
+def _above_quota(short: Sequence[_Short]) -> QuotaError:
+    by_code: dict[str, list[_Short]] = {}
+    for lack in short:
+        by_code.setdefault(lack.code, []).append(lack)
+    said = []
+    for code, lacks in by_code.items():
+        regions = sorted({lack.region for lack in lacks})
+        where = ", ".join(regions) if len(regions) <= 3 else f"{len(regions)} regions"
+        most, least = max(lack.value for lack in lacks), min(lack.needed for lack in lacks)
+        said.append(f"{_QUOTA_NAMES[code]!r} is {most:g} vCPU in {where}, and {least} are needed")
+    return QuotaError(
+        f"Your quotas at AWS do not allow it: {'; '.join(said)}.",
+        hint=quota_hint(short[0].region, short[0].code),
+        cloud_code=short[0].code,
+    )
