@@ -2,6 +2,7 @@
 # Boot a host: into a cgroup and namespaces of its own, its disk put together, then its first process.
 # Says when its network can be wired up, awaits that, and says when it has its address.
 set -eu
+umask 022
 if [ "$1" != inside ]; then
     echo $$ >"$1/cgroup.procs"
     shift

@@ -20,6 +20,8 @@ from .cable import Cable
 from .network import GATEWAY_CARD, inside, ip
 
 _BOOT = Path(__file__).with_name("boot.sh")
+_ROOM = "size=8g"
+"""The disk of a host; it is memory, as far as it is used."""
 _POWER_OFF_LIMIT = 5.0
 """Seconds that a host which is switched off has to end by itself."""
 
@@ -70,7 +72,7 @@ class Host:
         self._lock = threading.RLock()
         self._cgroup.mkdir()
         self._disk.mkdir(parents=True)
-        subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=755,size=8g", "disk", self._disk], check=True)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"mode=755,{_ROOM}", "disk", self._disk], check=True)
         # an address that is silent, like that of a machine that is gone, has a known card
         ip(f"neighbour replace {self.address} lladdr {self._card} dev {site.bridge} nud permanent")
 
@@ -86,7 +88,7 @@ class Host:
             if self._process is not None:
                 return
             site = self._site
-            words = [self._cgroup, site.folder / "layer", self._disk, site.shared]
+            words: list[str | Path] = [self._cgroup, site.folder / "layer", self._disk, site.shared]
             words += [self._boot.id, self.address, self._card, site.gateway, GATEWAY_CARD]
             words += [f"{k}={v}" for k, v in {"CLOUD": self._boot.cloud, **site.settings}.items()]
             with self.console.open("ab") as console:
@@ -150,7 +152,7 @@ class Host:
             if (process := self._process) is None:
                 return
             self._process = None  # so it does not end by itself
-            with suppress(ProcessLookupError, FileNotFoundError, IndexError, subprocess.TimeoutExpired):
+            with suppress(ProcessLookupError, FileNotFoundError, ValueError, subprocess.TimeoutExpired):
                 os.kill(_only_child(process.pid), signal.SIGTERM)
                 process.wait(_POWER_OFF_LIMIT)
             self._end(process)
@@ -177,6 +179,12 @@ class Host:
     def plug(self, plugged: bool) -> None:
         """Put its cable in or take it out: packets get lost, and neither end is told."""
         ip(f"link set {self._plug} " + (f"master {self._site.bridge}" if plugged else "nomaster"))
+
+    def fill(self, full: bool) -> None:
+        """Leave no room on its disk, or as much as there was."""
+        disk = os.statvfs(self._disk)
+        size = f"size={(disk.f_blocks - disk.f_bfree) * disk.f_frsize}" if full else _ROOM
+        subprocess.run(["mount", "-o", f"remount,{size}", self._disk], check=True)
 
     def _says(self, event: str) -> bool:
         return event in (self._cgroup / "cgroup.events").read_text().splitlines()

@@ -106,7 +106,7 @@ class NetnsHosts(Hosts):
         }
         self._site = Site(self.folder, self._cgroup, self.bridge, self.gateway, shared, settings)
         self.delay = 0.0
-        self._numbers = deque(range(10, 250))
+        self._free = deque(range(10, 250))
         self._lock = threading.Lock()
         self._hosts: dict[str, Host] = {}
         self._make_layer()
@@ -115,19 +115,21 @@ class NetnsHosts(Hosts):
         """Put together what hosts have instead of, or besides, this computer's programs."""
         layer = self.folder / "layer"
         shutil.copytree(_HERE / "guest", layer)
+        (layer / "usr" / "lib").mkdir()
+        if compiler := shutil.which("cc"):  # without one, hosts have no NVML
+            library = layer / "usr" / "lib" / "libnvidia-ml.so.1"
+            subprocess.run([compiler, "-shared", "-fPIC", "-o", library, _HERE / "nvml.c"], check=True)
         become_root = layer / "usr" / "libexec" / "become-root"
         become_root.parent.mkdir()
         shutil.copy(shutil.which("setpriv") or "", become_root)
+        # whoever made these files, and with what umask
+        subprocess.run(["chmod", "-R", "u=rwX,go=rX", layer], check=True)
         os.chown(become_root, 0, 27)  # the group sudo
         become_root.chmod(0o4750)
-        if compiler := shutil.which("cc"):  # without one, hosts have no NVML
-            library = layer / "usr" / "lib" / "libnvidia-ml.so.1"
-            library.parent.mkdir()
-            subprocess.run([compiler, "-shared", "-fPIC", "-o", library, _HERE / "nvml.c"], check=True)
 
     def boot(self, boot: Boot) -> str:
         with self._lock:
-            number = self._numbers.popleft()
+            number = self._free.popleft()
             host = self._hosts[boot.id] = Host(self._site, boot, number, self.delay)
         host.on()
         return host.address
@@ -143,7 +145,7 @@ class NetnsHosts(Hosts):
             host = self._hosts.pop(id, None)
         if host:
             host.delete()
-            self._numbers.append(host.number)
+            self._free.append(host.number)
 
     def notice(self, id: str) -> None:
         self._hosts[id].metadata.notice()
@@ -164,6 +166,14 @@ class NetnsHosts(Hosts):
         """Undo `cut`."""
         self._hosts[id].plug(True)
 
+    def fill(self, id: str) -> None:
+        """Have no room left on its disk."""
+        self._hosts[id].fill(True)
+
+    def clear(self, id: str) -> None:
+        """Undo `fill`."""
+        self._hosts[id].fill(False)
+
     def kill(self, id: str) -> None:
         """End it like a power cut: nothing more is heard of it, and its cloud does not know."""
         self._hosts[id].kill()
@@ -176,6 +186,7 @@ class NetnsHosts(Hosts):
             return
         new = table.with_suffix(".new")
         new.write_text("".join(f"{gpu.line(index)}\n" for index, gpu in enumerate(gpus)))
+        new.chmod(0o644)
         new.replace(table)
 
     def root(self, id: str) -> Path:

@@ -161,6 +161,14 @@ def test_a_host_that_is_killed_says_nothing_more(boot: Booting, hosts: NetnsHost
     assert not guest.ended
 
 
+def test_a_disk_can_be_full(boot: Booting, hosts: NetnsHosts) -> None:
+    guest = boot().ready()
+    hosts.fill(guest.id)
+    assert "No space left" in guest.run("head -c 100000 /dev/zero 2>&1 >file || true")
+    hosts.clear(guest.id)
+    guest.run("head -c 100000 /dev/zero > file")
+
+
 def test_packets_take_as_long_as_they_are_told_to(boot: Booting, hosts: NetnsHosts) -> None:
     hosts.delay = 0.1
     try:
