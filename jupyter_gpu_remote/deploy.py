@@ -19,7 +19,7 @@ import sys
 import tarfile
 import tempfile
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -96,7 +96,7 @@ def bundle() -> tuple[str, dict[str, int], bytes]:
 
 
 def ensure_agent(
-    transport: Transport, python: str, report: Report, idle: float = 0, poweroff: Sequence[str] = ()
+    transport: Transport, python: str, report: Report, policy: Mapping[str, Any] | None = None
 ) -> Agent:
     """Make sure that the agent runs on the machine, in a version no older than ours.
 
@@ -104,8 +104,7 @@ def ensure_agent(
         transport: The way there.
         python: An interpreter over there to use as it is; empty builds an environment.
         report: Told what is going on, when it takes longer.
-        idle: Seconds without a running cell after which the machine ends itself; 0 for never.
-        poweroff: The command by which it does.
+        policy: When the machine is to end itself, as `agent.guard.Policy` has it; None for never.
 
     Raises:
         EnvironmentBuildError: The machine has no usable Python, or the environment can't be built.
@@ -122,7 +121,7 @@ def ensure_agent(
         "environment": hashlib.sha256(json.dumps(requirements).encode()).hexdigest()[:12],
         "interpreter": f"{sys.version_info[0]}.{sys.version_info[1]}",
         "requirements": _REQUIREMENTS,
-        "policy": {"idle": idle, "poweroff": list(poweroff)},
+        "policy": {"idle": 0.0, "poweroff": [], **(policy or {})},
     }
     step = functools.partial(_step, transport, python or "python3", options)
     answer = step("start", limit=_START_LIMIT)

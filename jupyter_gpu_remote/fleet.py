@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 
 from .config import GpuRemote
@@ -12,6 +13,7 @@ from .errors import (
     MachineNotFoundError,
     NoCapacityError,
     ProviderAuthError,
+    ProviderError,
 )
 from .ingress import ingress
 from .limits import check_budget
@@ -210,6 +212,20 @@ class Fleet:
             self._provider(machine.provider).admit(machine.provider_id, now)
             self._registry.update(machine.name, ingress=now)
 
+    def preempted(self, name: str, note: str) -> None:
+        """Write down that a machine is taken back, and have what is left of it deleted.
+
+        Args:
+            name: The machine.
+            note: What became of what was on it.
+        """
+        machine = self._registry.get(name)
+        if machine.state.final:
+            return
+        with suppress(ProviderError):  # it goes by itself, too
+            self._provider(machine.provider).delete(machine.provider_id)
+        end(self._registry, name, _S.PREEMPTED, note)
+
     def reap(self) -> list[str]:
         """Bring the registry and the clouds together, and say in sentences what was done.
 
@@ -260,13 +276,18 @@ class Fleet:
 
     def _end_if_gone(self, machine: Machine) -> list[str]:
         provider = self._provider(machine.provider)
-        presence = provider.describe(machine.provider_id).presence
+        seen = provider.describe(machine.provider_id)
+        presence = seen.presence
+        if presence is Presence.STOPPED and machine.state not in (_S.STOPPING, _S.STOPPED):
+            # it has switched itself off, as it should; what is left is a disk that is billed
+            self.delete(machine.name, _silent)
+            return [f"{machine.name}: deleted, it had switched itself off."]
         if presence not in (Presence.GONE, Presence.PREEMPTED):
             return []
         provider.delete(machine.provider_id)  # what may be left of it: a disk, a folder
         if presence is Presence.GONE:
             mark_deleting(self._registry, machine.name)
-        end(self._registry, machine.name, _S(presence.value), f"found {presence.value}")
+        end(self._registry, machine.name, _S(presence.value), f"found {presence.value}", at=seen.ended_at)
         return [f"{machine.name}: {machine.provider} says that it is {presence.value}."]
 
     def _delete_unknown(self, provider: str, found: Description) -> str:

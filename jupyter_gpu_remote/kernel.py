@@ -67,6 +67,9 @@ class RemoteKernel:
         """How often its process was replaced; what a new one is told has to be told again."""
         self.untold: GpuRemoteError | None = None
         """What happened to it when no cell was there to be told."""
+        self.on_end: Callable[[Mapping[str, Any]], None] = lambda event: None
+        """Told, in the kernel's own thread, that the machine will end itself (``ending``: in how many seconds
+        and why, or None when it will not any more), or be taken back (``leaving``: in how many seconds)."""
         self._start = start
         self._name = uuid.uuid4().hex
         self._early: Early | None = None
@@ -147,6 +150,8 @@ class RemoteKernel:
         self._give_up_doubtful()
         if self._interrupted.intersection(answer["running"]):
             self.interrupt()
+        if prospects := answer["prospects"]:
+            self.on_end(prospects)
 
     def news(self, text: str) -> None:
         """Take news about the connection; empty when it is back."""
@@ -334,6 +339,8 @@ class RemoteKernel:
             for msg_id in event["unheard"]:
                 if msg_id in self.executions:
                     self.executions[msg_id].unheard = True
+        elif "ending" in event or "leaving" in event:
+            self.on_end(event)
         elif "died" in event:
             self._died(event["died"], event["again"], event.get("started", True))
 

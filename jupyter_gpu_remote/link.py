@@ -267,8 +267,8 @@ class Link:
             elif silence > 3 * PING:
                 self._peer.news(f"no answer from the machine for {silence:.0f} s")
                 stream.close()
-            elif silence > PING:
-                self.ask("ping")
+            else:
+                self.ask("ping")  # also while much is heard: it shows the machine that somebody is here
 
     # -- out ----------------------------------------------------------------------------------------
 

@@ -106,8 +106,12 @@ class LiveMachine:
             self.transport,
             self.machine.python,
             lambda text: report("preparing", text),
-            idle=self._config.idle * 60,
-            poweroff=self.machine.poweroff,
+            {
+                "idle": self._config.idle * 60,
+                "poweroff": list(self.machine.poweroff),
+                "ends_at": self.machine.ends_at,
+                "notice": self.machine.notice,
+            },
         )
         changes: dict[str, Any] = {"home": agent.home, "agent_socket": agent.socket}
         if self.machine.address and not self.machine.address.host_key:

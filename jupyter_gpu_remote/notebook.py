@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import functools
 import hashlib
 import os
 import platform
-from collections.abc import Callable, MutableMapping
+import threading
+import time
+from collections.abc import Callable, Mapping, MutableMapping
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .config import GpuRemote
+from .errors import GpuRemoteError, MachinePreemptedError
 from .exchange import Exchange
 from .exchange.ledger import Ledger
 from .fleet import Fleet
@@ -22,6 +27,7 @@ from .registry import Registry
 from .removal import blob_folder, sync_folder
 from .sync import FolderSync
 from .sync.remote import AgentFolder
+from .tables import duration
 
 if TYPE_CHECKING:
     from .exchange.blobs import Blobs
@@ -29,6 +35,7 @@ if TYPE_CHECKING:
 Report = Callable[[str, str], None]
 OnKernel = Callable[[RemoteKernel, FolderSync | None], Early | None]
 
+_KEEP = " · `%remote extend 30` keeps it"
 _FOLDER_LIMIT = 600.0
 """Seconds the machine may take to look through a folder, of any size."""
 
@@ -128,6 +135,7 @@ class Notebook:
         self._progress = progress
         self._on_kernel = on_kernel
         self._fitting: set[GpuRequest] = set()
+        self._taken_back: MachinePreemptedError | None = None
 
     @property
     def kernel_id(self) -> str:
@@ -147,7 +155,8 @@ class Notebook:
     def is_ready(self, request: GpuRequest) -> bool:
         """Return whether a cell that asks for this can be sent at once."""
         kernel = self.kernel
-        return kernel is not None and kernel.is_open and not kernel.untold and request in self._fitting
+        is_up = kernel is not None and kernel.is_open and not kernel.untold
+        return is_up and not self._taken_back and request in self._fitting
 
     def prepare(self, request: GpuRequest, report: Report) -> Machine:
         """Find or launch a machine for the request and attach this notebook's kernel on it.
@@ -161,6 +170,10 @@ class Notebook:
         if self.kernel is not None and (lost := self.kernel.untold):
             self.kernel.untold = None
             raise lost
+        if self._taken_back and self.live is not None:
+            if not self.registry.get(self.live.machine.name).state.final:
+                raise self._taken_back
+            self.detach()
         machine = self.fleet.find(request, self.key)
         if machine is None:
             self.detach()
@@ -195,11 +208,60 @@ class Notebook:
         report("starting the kernel", "")
         remote_folder = remote_folder_of(self.live, self.folder)
         self.kernel = self.live.kernel(self.kernel_id, remote_folder, self._listener, {})
+        self.kernel.on_end = functools.partial(self._ends, self.live.machine)
         if not self.unsynced:
             self.sync = open_sync(self.live, self.kernel, self.folder, self._progress)
         known = self.kernel.open(early=self._on_kernel(self.kernel, self.sync))
         if self.sync is not None:
             self.sync.meet(known["folder"], in_step=known["began"])
+
+    def _ends(self, machine: Machine, event: Mapping[str, Any]) -> None:
+        """Tell that the machine will end, and save what is on it meanwhile."""
+        if (left := event.get("leaving")) is not None:
+            at = f"{datetime.now():%H:%M}"
+            self._taken_back = MachinePreemptedError(
+                f"{machine.name} ({machine.offer.title}) is being taken back by {machine.provider}.",
+                billed="It is deleted as soon as its files are here.",
+                hint="Run the cell again in a minute: it launches another machine.",
+            )
+            self._listener.connection(
+                f"{machine.provider} takes {machine.name} back in {left:.0f} s · saving files"
+            )
+            self._in_thread(lambda: self._leave(machine, at))
+        elif ending := event["ending"]:
+            kept = "" if machine.ends_at and time.time() + ending["in"] >= machine.ends_at - 1 else _KEEP
+            self._listener.connection(
+                f"{machine.name} ends in {duration(ending['in'])}: {ending['why']}{kept}"
+            )
+            self._in_thread(self._save)
+        else:
+            self._listener.connection("")
+
+    def _save(self) -> str:
+        """Fetch changed files; return what came of it."""
+        if self.sync is None:
+            return "its folder was not kept in step"
+        self.sync.remote_changed()
+        report = self.sync.pull()
+        return "all files are here" if not report.warnings() else " ".join(report.warnings())
+
+    def _leave(self, machine: Machine, at: str) -> None:
+        """Save what is on a machine that is taken back, and end it."""
+        try:
+            saved = self._save()
+        except GpuRemoteError as e:
+            saved = f"its files could not be fetched ({e.message})"
+        note = f"taken back by {machine.provider} at {at}; {saved}"
+        self._listener.connection(f"{machine.name} was {note}")
+        self.fleet.preempted(machine.name, note)
+
+    def _in_thread(self, work: Callable[[], object]) -> None:
+        # the kernel's thread must go on, for the files come through it
+        def run() -> None:
+            with contextlib.suppress(GpuRemoteError, OSError):
+                work()
+
+        threading.Thread(target=run, name="saving files", daemon=True).start()
 
     def open_exchange(self, namespace: MutableMapping[str, Any], ledger: Ledger) -> Exchange:
         """Return what moves the variables of `namespace` to and from this notebook's kernel."""
@@ -233,5 +295,5 @@ class Notebook:
             self.kernel.close()
         if self.live is not None:
             self.live.close()
-        self.live = self.kernel = self.sync = None
+        self.live = self.kernel = self.sync = self._taken_back = None
         self._fitting.clear()

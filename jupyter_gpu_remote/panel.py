@@ -196,7 +196,7 @@ class _Row:
         try:
             if self._visit is None:
                 self._visit = Visit(self.machine, self._desk.config, self._desk.registry)
-            self._idle_left = self._visit.request("status", 5.0).get("idle_left")
+            self._idle_left = self._visit.request("status", 5.0).get("ends_in")
             self._answered_at = time.time()
         except GpuRemoteError:
             self._idle_left = None

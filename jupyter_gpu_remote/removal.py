@@ -73,12 +73,22 @@ def find_id(provider: Provider, name: str) -> str:
     return next(ids, "")
 
 
-def end(registry: Registry, name: str, state: MachineState, note: str, *, rented: bool = True) -> None:
-    """Write down that nothing of a machine exists any more; remove its connection, keys and sync records."""
+def end(
+    registry: Registry, name: str, state: MachineState, note: str, *, rented: bool = True, at: float = 0.0
+) -> None:
+    """Write down that nothing of a machine exists any more; remove its connection, keys and sync records.
+
+    Args:
+        registry: Where to.
+        name: The machine.
+        state: What has become of it.
+        note: How.
+        rented: Whether it ever was; what never was cost nothing.
+        at: When it ended; 0 for now.
+    """
     machine = registry.get(name)
     try:
-        # what never was cost nothing
-        registry.update(name, state=state, note=note, ended_at=0.0 if rented else machine.created_at)
+        registry.update(name, state=state, note=note, ended_at=at if rented else machine.created_at)
     except ConflictError:
         if not registry.get(name).state.final:
             raise

@@ -50,7 +50,7 @@ class Agents:
         lines = [
             "import sys",
             f"sys.path.insert(0, {str(REPOSITORY)!r})",
-            "from jupyter_gpu_remote.agent import journal, process, __main__ as main",
+            "from jupyter_gpu_remote.agent import guard, journal, load, process, server, __main__ as main",
             *(f"{name} = {value}" for name, value in self.constants.items()),
             f"sys.argv = ['agent', {str(self.root)!r}, {version!r}]",
             "main.main()",

@@ -70,7 +70,9 @@ class Kernel:
         self.seen: dict[str, None] = {}
         self.running: dict[str, float] = {}
         self.executions: deque[tuple[str, int]] = deque(maxlen=100)
-        self.active_at = time.time()
+        self.active_at = self.worked_at = time.time()
+        self.unseen = 0.0
+        """Seconds of work that ended since a client was last heard."""
         self.work: Folder | None = None
         self.heard = False
         self.has_run = False
@@ -235,6 +237,7 @@ class Kernel:
             if len(parts) < 4 or _WELCOME in bytes(parts[0]):
                 continue  # says that we are subscribed, not that the kernel has started
             self.heard = True
+            self.worked_at = time.time()
             if channel == wire.IOPUB and self.handed_over:
                 return  # the rest is for the next agent
             if self._is_ours(channel, parts):
@@ -243,8 +246,8 @@ class Kernel:
                 continue  # the agent before us has it
             if self.running and channel == wire.SHELL:
                 parent = json.loads(bytes(parts[1])).get("msg_id")
-                if self.running.pop(parent, None) is not None:
-                    self._finish(parent)
+                if (began := self.running.pop(parent, None)) is not None:
+                    self._finish(parent, began)
             self._keep(channel, parts)
 
     def drain(self) -> None:
@@ -296,8 +299,9 @@ class Kernel:
         """Note that clients have been given all there is."""
         self._hurry, self._waiting_since = False, 0.0
 
-    def _finish(self, msg_id: str) -> None:
+    def _finish(self, msg_id: str, began: float) -> None:
         """Say that a cell has ended, before its reply does, and whether files have changed meanwhile."""
+        self.unseen += time.time() - max(began, self.active_at)
         self.active_at = time.time()
         changed = self.work is not None and self.work.changed()
         self.event(finished=msg_id, files=changed, disk_full=self.journal.in_memory)

@@ -10,6 +10,7 @@ import base64
 import os
 import resource
 import signal
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
@@ -29,12 +30,15 @@ def ping(agent: Agent, client: Client) -> str:
 
 
 def status(agent: Agent, client: Client) -> dict[str, Any]:
-    """Tell the version, the kernels and the memory the agent has needed at most, in KiB."""
+    """Tell the version, the kernels, the load, and the memory the agent has needed at most, in KiB."""
+    end = agent.end()
     return {
         "version": agent.version,
         "pid": os.getpid(),
         "log": str(agent.root / "agent.log"),
-        "idle_left": agent.idle_left(),
+        "ends_in": end.at - time.time() if end else None,
+        "ends_why": end.why if end else None,
+        "load": agent.load.facts(),
         "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
         "kernels": [
             {
@@ -52,7 +56,8 @@ def status(agent: Agent, client: Client) -> dict[str, Any]:
 def extend(agent: Agent, client: Client, minutes: float) -> float | None:
     """Keep the machine for some minutes from now, used or not; tell the seconds it has left."""
     agent.guard.extend(minutes * 60)
-    return agent.idle_left()
+    end = agent.end()
+    return end.at - time.time() if end else None
 
 
 def attach(
@@ -110,6 +115,7 @@ def attach(
         "executions": list(found.executions),
         "folder": ident,
         "began": began,
+        "prospects": agent.prospects(),
         "kernel": {**found.facts, "id": found.id},
         "store": {
             "folder": str(agent.root / "store"),

@@ -21,14 +21,18 @@ import zmq
 
 from . import requests, wire
 from .clients import Client
-from .guard import Guard
+from .guard import WARNING, End, Guard, Use
 from .handover import Release
 from .keeper import Keeper
 from .kernels import HOLD, Kernel
+from .load import Load
 from .loop import Loop, safely
+from .notice import Notice
 
 _TICK = 1.0
 _GUARD_EVERY = 5.0
+_ALIVE_EVERY = 30.0
+"""Seconds between two signs of life for whoever guards the machine when the agent does not."""
 
 
 class Agent:
@@ -45,7 +49,11 @@ class Agent:
         self.sockets = sockets
         self.version = version
         self.guard = Guard(root)
-        self._guarded_at = self._looked_at = time.monotonic()
+        self.client_at = 0.0
+        self._guarded_at = self._looked_at = self._alive_at = time.monotonic() - _ALIVE_EVERY
+        self._warned = False
+        self._notice: Notice | None = None
+        self._leaving = False
         self.clients: dict[int, Client] = {}
         self._loop = Loop()
         self.keeper = Keeper(root, sockets, self._loop, self._part)
@@ -54,6 +62,7 @@ class Agent:
         self.later: list[Callable[[], None]] = []
         """What to do once all that is answered has been answered."""
         self.worker = ThreadPoolExecutor(1)
+        self.load = Load(lambda: [k.facts["pid"] for k in list(self.kernels.values())])
         self._heir: Client | None = None
         self._release: Release | None = None
         self._done: list[tuple[Client, Any, Future[Any]]] = []
@@ -65,6 +74,7 @@ class Agent:
     def serve(self, listener: socket.socket) -> None:
         """Answer clients until told to stop."""
         listener.setblocking(False)
+        self.load.start()
         self._loop.listen(listener.fileno(), lambda _: self._accept(listener))
         while self.running:
             self._loop.turn(0.01 if self._release else min(self._held_for(), self._spare_due_in()))
@@ -101,24 +111,68 @@ class Agent:
             return
         self._looked_at = time.monotonic()
         self.keeper.look_around()
+        self._pass_notice_on()
         if time.monotonic() - self._guarded_at > _GUARD_EVERY:
             self._guarded_at = time.monotonic()
-            self._end_if_idle()
+            self._end_if_due()
+        if time.monotonic() - self._alive_at > _ALIVE_EVERY:
+            self._alive_at = time.monotonic()
+            (self.root / "alive").touch()
 
     def _spare_due_in(self) -> float:
         return self.keeper.spare.due_in(any(k.running for k in self.kernels.values()))
 
-    def idle_left(self) -> float | None:
-        """Return the seconds until the machine ends itself unless it is used; None when it does not."""
-        active = max((k.active_at for k in self.kernels.values()), default=0.0)
-        return self.guard.idle_left(active, any(k.running for k in self.kernels.values()))
+    def end(self) -> End | None:
+        """Return when the machine ends itself as things are; None when it does not."""
+        kernels = self.kernels.values()
+        active = max((k.active_at for k in kernels), default=0.0)
+        worked = max((k.worked_at for k in kernels), default=0.0)
+        return self.guard.end(
+            Use(
+                busy=any(k.running for k in kernels),
+                active_at=active,
+                worked_at=max(active, worked, self.load.worked_at),
+                client_at=self.client_at,
+                unseen=max((k.unseen for k in kernels), default=0.0),
+                gpu_known=self.load.gpus is not None,
+            )
+        )
 
-    def _end_if_idle(self) -> None:
-        left = self.idle_left()
-        if left is not None and left <= 0:
-            for kernel in self.kernels.values():
-                kernel.event(ending="nobody has used the machine for a while")
+    def _end_if_due(self) -> None:
+        end = self.end()
+        left = end.at - time.time() if end else WARNING + 1
+        if self._warned != (left <= WARNING):
+            self._warned = not self._warned
+            self._tell(ending=self._ending())
+        if left <= 0:
             self.guard.power_off()
+
+    def _pass_notice_on(self) -> None:
+        if self._notice is None and (cloud := self.guard.policy().notice):
+            self._notice = Notice(cloud, self._wake)
+        if self._notice and self._notice.at and not self._leaving:
+            self._leaving = True
+            self._tell(leaving=max(0.0, self._notice.at - time.time()))
+
+    def _ending(self) -> dict[str, Any] | None:
+        end = self.end()
+        return {"in": max(0.0, end.at - time.time()), "why": end.why} if end and self._warned else None
+
+    def prospects(self) -> dict[str, Any]:
+        """Return what whoever comes now is to know of the machine's end."""
+        if self._leaving and self._notice:
+            return {"leaving": max(0.0, self._notice.at - time.time())}
+        return {"ending": self._ending()} if self._warned else {}
+
+    def _tell(self, **event: Any) -> None:
+        """Journal something about the machine with every kernel."""
+        for kernel in self.kernels.values():
+            kernel.event(**event)
+
+    def _wake(self) -> None:
+        """Have the loop look around at once; from any thread."""
+        self._looked_at -= _TICK
+        os.write(self._wake_write, b"x")
 
     def _accept(self, listener: socket.socket) -> None:
         with contextlib.suppress(BlockingIOError):
@@ -156,6 +210,9 @@ class Agent:
             data = b""
         if not data:
             return self.drop(client)
+        self.client_at = time.time()
+        for kernel in self.kernels.values():
+            kernel.unseen = 0.0
         try:
             for record in client.decoder.feed(data):
                 if record.channel == wire.AGENT:
@@ -210,7 +267,8 @@ class Agent:
         os.write(self._wake_write, b"x")
 
     def _finish_work(self) -> None:
-        os.read(self._wake_read, 4096)
+        with contextlib.suppress(BlockingIOError):
+            os.read(self._wake_read, 4096)
         while self._done:
             client, number, future = self._done.pop(0)
             error = future.exception()

@@ -166,7 +166,7 @@ def extend(desk: Desk, minutes: float, name: str = "") -> None:
     machine = desk.machine(name)
     with visit(desk, machine) as there:
         there.request("extend", minutes=minutes)
-        left = there.request("status").get("idle_left")
+        left = there.request("status").get("ends_in")
     if left is None:
         desk.say(f"{machine.name} does not end by itself.")
     else:
