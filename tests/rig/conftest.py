@@ -26,11 +26,11 @@ def hosts() -> Iterator[NetnsHosts]:
 
 @pytest.fixture
 def boot(hosts: NetnsHosts, tmp_path: Path) -> Iterator[Callable[..., Guest]]:
-    """Boot a host: ``boot(cloud, **cloud_config)``."""
+    """Boot a host: ``boot(cloud, **cloud_config)``, see `Guest`."""
     names = (f"i-{n}" for n in itertools.count())
     guests: list[Guest] = []
 
-    def boot(cloud: str = "aws", **config: Any) -> Guest:
+    def boot(cloud: str = "aws", **config: list[Any]) -> Guest:
         guests.append(Guest(hosts, tmp_path, next(names), cloud, config))
         return guests[-1]
 

@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from jupyter_gpu_remote.bootstrap import user_data
 from jupyter_gpu_remote.keys import make_key_pair
-from jupyter_gpu_remote.model import Address
+from jupyter_gpu_remote.model import Address, MachineSpec
 
 from ..conftest import wait_for
 from ..emulators.hosts import Boot
@@ -18,14 +19,14 @@ from .hosts import NetnsHosts
 
 
 class Guest:
-    """A host that was booted with keys of its own.
+    """A host that was told what every new machine is, with keys of its own.
 
     Args:
         hosts: What it is one of.
         folder: Where its keys go.
         id: Its id.
         cloud: Whose metadata service it sees.
-        config: Further cloud-config.
+        config: Lists of cloud-config, in addition to what every machine is told.
 
     Attributes:
         address: The way in.
@@ -33,18 +34,15 @@ class Guest:
     """
 
     def __init__(
-        self, hosts: NetnsHosts, folder: Path, id: str, cloud: str, config: Mapping[str, Any]
+        self, hosts: NetnsHosts, folder: Path, id: str, cloud: str, config: Mapping[str, list[Any]]
     ) -> None:
         self.hosts, self.id, self.ended = hosts, id, False
         key, host_key = folder / f"{id}.key", folder / f"{id}.host"
         public, public_host = make_key_pair(key, id), make_key_pair(host_key, id)
-        everything = {
-            "users": ["default"],
-            "ssh_authorized_keys": [public],
-            "ssh_keys": {"ed25519_private": host_key.read_text(), "ed25519_public": public_host},
-            **config,
-        }
-        ip = hosts.boot(Boot(id, cloud, f"#cloud-config\n{json.dumps(everything)}", ended=self._end))
+        first, _, text = user_data(MachineSpec(id, id, public, key, host_key)).partition("\n")
+        told = json.loads(text)
+        told |= {name: told.get(name, []) + value for name, value in config.items()}
+        ip = hosts.boot(Boot(id, cloud, f"{first}\n{json.dumps(told)}", ended=self._end))
         self.address = Address(ip, 22, "ubuntu", key, " ".join(public_host.split()[:2]))
         self._known = folder / f"{id}.known"
         self._known.write_text(f"{ip} {self.address.host_key}\n")

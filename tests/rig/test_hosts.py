@@ -46,6 +46,15 @@ def test_a_host_boots_with_the_keys_of_its_user_data(boot: Booting, cloud: str) 
     ] == ["ubuntu", "root", guest.id, "1"]
 
 
+def test_the_guard_of_last_resort_runs_after_each_boot(boot: Booting, hosts: NetnsHosts) -> None:
+    guest = boot()
+    active = "systemctl is-active gpu-remote-guard || true"
+    wait_for(lambda: guest.ready().run(active) == "active\n", "the guard to run")
+    hosts.off(guest.id)
+    hosts.on(guest.id)
+    wait_for(lambda: guest.ready().run(active) == "active\n", "the guard to run again")
+
+
 def test_a_wrong_key_is_refused(boot: Booting, tmp_path: Path) -> None:
     guest = boot().ready()
     make_key_pair(tmp_path / "wrong", "wrong")
