@@ -17,7 +17,8 @@ from jupyter_gpu_remote.offers import rank
 from jupyter_gpu_remote.providers.base import load_provider, provider_names
 
 from ..conftest import wait_for
-from .rigs.providers import RIGS, ProviderRig, login
+from .rigs.installed import RIGS
+from .rigs.providers import ProviderRig, login
 
 
 @pytest.fixture(params=RIGS, ids=lambda cls: cls.name)

@@ -171,9 +171,6 @@ class SshRig(ProviderRig):
         self.sshd.wait()
 
 
-RIGS = [LocalRig, SshRig]
-
-
 def login(rig: ProviderRig, address: Address) -> list[str]:
     """Return the argv that logs in with plain ``ssh``, insisting on the host key; a command follows."""
     known = rig.folder / "known_hosts"
