@@ -50,7 +50,7 @@ class AwsProvider(Provider):
         except ProviderError as e:
             if e.cloud_code == "IdempotentParameterMismatch":
                 # what we keep changed since the first time with this token
-                id = _find_by_token(api, offer.region, spec.token, e)
+                id = _made_before(api, offer.region, spec, e)
             elif e.cloud_code in STALE:
                 place.forget()
                 id = _run(api, place, offer, spec)
@@ -194,12 +194,13 @@ def _run(api: Api, place: Place, offer: Offer, spec: MachineSpec) -> str:
     return str(answer["Instances"][0]["InstanceId"])
 
 
-def _find_by_token(api: Api, region: str, token: str, error: ProviderError) -> str:
-    same = [{"Name": "client-token", "Values": [token]}]
-    found = api.pages("ec2", region, "DescribeInstances", "Reservations", Filters=same)
-    if not found:
+def _made_before(api: Api, region: str, spec: MachineSpec, error: ProviderError) -> str:
+    named = [{"Name": "tag:Name", "Values": [spec.name]}]
+    found = api.pages("ec2", region, "DescribeInstances", "Reservations", Filters=named)
+    machines = [m for r in found for m in r["Instances"] if m.get("ClientToken") == spec.token]
+    if not machines:
         raise error
-    return str(found[0]["Instances"][0]["InstanceId"])
+    return str(machines[0]["InstanceId"])
 
 
 def _born(api: Api, provider_id: str, at: float) -> float:

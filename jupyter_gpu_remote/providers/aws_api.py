@@ -21,7 +21,9 @@ T = TypeVar("T")
 
 DAY = 86400.0
 _ATTEMPTS = 5
-"""Calls until AWS counts as too busy; with the pauses between them that is some eight seconds."""
+"""Calls until AWS counts as too busy."""
+_PAUSE = 0.25
+"""Seconds; each pause between two calls is twice as long as the one before, the last one four seconds."""
 _AT_ONCE = 16
 """Regions that are asked at the same time."""
 _PERMISSIONS = {"service-quotas": "servicequotas"}
@@ -64,7 +66,7 @@ class Api:
         method = getattr(client, client_method(action))
         for attempt in range(_ATTEMPTS):
             if attempt:
-                time.sleep(min(4.0, 0.25 * 2**attempt) * random.uniform(0.5, 1.0))
+                time.sleep(_PAUSE * 2**attempt * random.uniform(0.5, 1.0))
             try:
                 answer: dict[str, Any] = method(**params)
                 return answer
@@ -82,8 +84,8 @@ class Api:
                 error.__cause__ = e
                 if attempt:  # each took seconds
                     break
-            except BotoCoreError as e:  # credentials that lapsed, a profile that is not there
-                error = _unusable(e)
+            except BotoCoreError as e:
+                error = _failed(e, region)
                 break
         if isinstance(error, ProviderAuthError) and error.rules_out is RulesOut.CLOUD:
             _session.cache_clear()  # so that a login from now on counts
@@ -191,7 +193,7 @@ def _session(settings: tuple[str, ...]) -> tuple[Any, threading.Lock]:
             session.get_component("credential_provider").remove("iam-role")
         return boto3.Session(botocore_session=session), threading.Lock()
     except BotoCoreError as e:
-        raise _unusable(e) from e
+        raise _failed(e) from e
 
 
 @functools.lru_cache(maxsize=128)
@@ -212,5 +214,19 @@ def _is_ec2() -> bool:
         return False
 
 
-def _unusable(error: Exception) -> ProviderAuthError:
-    return ProviderAuthError(f"AWS: the credentials cannot be used: {error}", hint=f"Log in again: {LOGIN}.")
+def _failed(error: Exception, region: str = "") -> ProviderError:
+    """Return our error for one that the SDK has with itself: with credentials, mostly."""
+    from botocore import exceptions as e
+
+    about_us = (
+        *(e.NoCredentialsError, e.PartialCredentialsError, e.CredentialRetrievalError, e.SSOError),
+        *(e.TokenRetrievalError, e.ProfileNotFound, e.ConfigParseError, e.InvalidConfigError),
+    )
+    if isinstance(error, about_us):
+        made: ProviderError = ProviderAuthError(
+            f"AWS: the credentials cannot be used: {error}", hint=f"Log in again: {LOGIN}."
+        )
+    else:
+        made = ProviderError(f"A call to AWS{f' in {region}' if region else ''} failed: {error}")
+    made.__cause__ = error
+    return made

@@ -86,6 +86,7 @@ class Ec2:
         environment: What makes boto3 use it.
         pace: Seconds that a machine takes from one state to the next.
         latency: Seconds that every call takes.
+        busiest: The most calls that were in progress at the same time.
         lag: How many times a new machine is asked for in vain, as it is not known everywhere yet.
         prices: Dollars an hour by type and zone of spot machines; others cost half a dollar.
         quotas: Virtual cores by the code of the quota, or by region and code.
@@ -96,7 +97,8 @@ class Ec2:
     ) -> None:
         self.hosts = hosts or Hosts()
         self.zones = {region: [region + letter for letter in letters] for region, letters in zones.items()}
-        self.pace, self.latency, self.lag = 0.02, 0.0, 0
+        self.pace, self.latency, self.lag, self.busiest = 0.02, 0.0, 0, 0
+        self._in_progress = 0
         self.prices: dict[tuple[str, str], float] = {}
         self.quotas: dict[str | tuple[str, str], float] = {}
         self._calls: list[Call] = []
@@ -246,6 +248,24 @@ class Ec2:
                 for reservation in self._backends[region].reservations.values():
                     reservation.instances = [m for m in reservation.instances if m.id != id]
 
+    def settle(self) -> None:
+        """Have every machine be at once where it is going to."""
+        with self._lock:
+            while self._later:
+                self._go_on(float("inf"))
+
+    def power_off(self, id: str) -> None:
+        """Power a machine off from inside."""
+        with self._lock:
+            machine = self._machine(id)
+            if machine is None or machine.state not in ("pending", "running"):
+                return
+            if machine.instance_initiated_shutdown_behavior == "terminate":
+                self._end(id, "Client.InstanceInitiatedShutdown", "Instance initiated shutdown")
+            else:
+                self._address(machine, None)
+                self._become(machine, "stopped")
+
     # the life of a machine
 
     def _machines(self) -> list[Any]:
@@ -273,9 +293,9 @@ class Ec2:
         if then:
             self._later.append((time.monotonic() + self.pace, then))
 
-    def _go_on(self) -> None:
+    def _go_on(self, now: float = 0.0) -> None:
         """Do what is due by now; nothing happens that nobody sees."""
-        now = time.monotonic()
+        now = now or time.monotonic()
         due = [step for at, step in self._later if at <= now]
         self._later = [(at, step) for at, step in self._later if at > now]
         for step in due:
@@ -299,9 +319,7 @@ class Ec2:
             "meta-data/placement/availability-zone": call.zone,
             "meta-data/placement/region": call.region,
         }
-        self._addresses[id] = self.hosts.boot(
-            Boot(id, "aws", data, attributes, lambda: self._powered_off(id))
-        )
+        self._addresses[id] = self.hosts.boot(Boot(id, "aws", data, attributes, lambda: self.power_off(id)))
         self._asked[id] = 0
         self._address(machine, None)
         self._become(machine, "pending", lambda: self._up(machine))
@@ -310,18 +328,6 @@ class Ec2:
         if machine.state == "pending":
             self._address(machine, self._addresses[machine.id])
             self._become(machine, "running")
-
-    def _powered_off(self, id: str) -> None:
-        """A machine powered itself off."""
-        with self._lock:
-            machine = self._machine(id)
-            if machine is None or machine.state not in ("pending", "running"):
-                return
-            if machine.instance_initiated_shutdown_behavior == "terminate":
-                self._end(id, "Client.InstanceInitiatedShutdown", "Instance initiated shutdown")
-            else:
-                self._address(machine, None)
-                self._become(machine, "stopped")
 
     def _end(self, id: str, code: str, message: str) -> None:
         from moto.ec2.models.instances import StateReason
@@ -355,10 +361,14 @@ class Ec2:
     # answers
 
     def _answer(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
+        with self._lock:
+            self._in_progress += 1
+            self.busiest = max(self.busiest, self._in_progress)
         time.sleep(self.latency)
         body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
         environ["wsgi.input"] = io.BytesIO(body)
         with self._lock:
+            self._in_progress -= 1
             self._go_on()
             call = self._call(environ, body)
             self._calls.append(call)
