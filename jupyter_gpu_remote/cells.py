@@ -121,6 +121,11 @@ class RemoteCells:
             print(help)
             return None
         self._parsed[line] = request, config
+        if config.dry_run:
+            from .line import show_plan
+
+            show_plan(self, request, config)
+            return None
         self._status = StatusLine(for_shell(self.shell))
         self._presses.clear()
         notebook = self.notebook

@@ -17,6 +17,7 @@ from .config import GpuRemote, load_settings
 from .errors import ConfigurationError, GpuRemoteError
 from .fleet import Fleet
 from .model import GpuRequest, Machine
+from .reaper import reap_in_background
 from .registry import Registry
 from .shell_verbs import VERBS
 from .status import StatusLine, in_terminal
@@ -117,6 +118,8 @@ def _parted(argv: Sequence[str]) -> tuple[list[str], list[str]]:
 
 def _desk(settings: GpuRemote) -> Desk:
     registry = Registry()
+    if "reap" not in sys.argv:
+        reap_in_background(registry)
     status = StatusLine(in_terminal)
 
     def report(phase: str, text: str) -> None:

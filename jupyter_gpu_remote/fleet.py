@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import replace
 
+from . import standby
 from .config import GpuRemote
 from .errors import (
     ConfigurationError,
@@ -61,6 +62,11 @@ class Fleet:
         if machine is not None and machine.state.final and machine.offer.price and not request.costs_money:
             # this computer in its place would be a surprise, and so would another bill
             raise ended(machine)
+        if machine is not None and machine.state in (_S.STOPPING, _S.STOPPED) and not request.costs_money:
+            raise ConflictError(
+                f"{machine.name}, the machine of this notebook, is {machine.state.value}.",
+                hint=f"`%remote start {machine.name}`; with --gpu or --cloud another machine is used.",
+            )
         if machine is None or machine.state.final or machine.state in _LEAVING or not _fits(machine, request):
             return None
         return machine
@@ -185,6 +191,16 @@ class Fleet:
             delete_until_gone(provider, provider_id, name, report)
         end(self._registry, name, _S.GONE, "deleted", rented=bool(provider_id))
 
+    def stop(self, name: str, report: Report) -> None:
+        """Switch a machine off, keeping its disk; errors as `standby.stop`."""
+        provider = self._provider(self._registry.get(name).provider)
+        standby.stop(self._registry, provider, name, report)
+
+    def start(self, name: str, report: Report, prepare: Prepare) -> None:
+        """Switch a stopped machine on and bring it to ready; errors as `standby.start`."""
+        provider = self._provider(self._registry.get(name).provider)
+        standby.start(self._registry, provider, self._config, name, report, prepare)
+
     def check(self, name: str) -> None:
         """Make sure that a machine which does not answer still exists, and lets this computer in.
 
@@ -243,6 +259,8 @@ class Fleet:
             for description in descriptions if not isinstance(descriptions, str) else ():
                 if description.name not in known:
                     said.append(self._delete_unknown(provider, description))
+        for sentence in said:
+            self._registry.note("reaped", sentence.partition(":")[0], sentence)
         return said
 
     def _listed(self, name: str) -> list[Description] | str:

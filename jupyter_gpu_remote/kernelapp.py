@@ -22,6 +22,7 @@ from . import options
 from .agent import wire
 from .config import GpuRemote, load_settings
 from .errors import GpuRemoteError, KernelError
+from .fleet import Fleet
 from .frontends import Frontends, Request
 from .interrupts import Interrupts
 from .kernel import Execution, Message, RemoteKernel
@@ -33,6 +34,7 @@ from .status import StatusLine, in_cell
 from .sync import FolderSync
 from .typed import read_cell
 from .unready import KERNEL_INFO, Passage
+from .verbs.offered import plan_table
 
 _END_LIMIT = 3.0
 """Seconds the remote kernel may take to end; Jupyter kills us after five."""
@@ -152,6 +154,9 @@ class RelayKernel:
             request, config = options.parse(typed.options or "", notebook.config)
         except options.HelpRequested as help:
             self.front.say(cell, str(help))
+            return self._succeed(cell)
+        if config.dry_run:
+            self.front.say(cell, plan_table(Fleet(config, notebook.registry), request))
             return self._succeed(cell)
         if not notebook.is_ready(request):
             with self._passage.waits(), self._interrupts.raised():

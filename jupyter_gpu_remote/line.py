@@ -6,10 +6,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from . import options
+from .config import GpuRemote
+from .fleet import Fleet
+from .model import GpuRequest
 from .options import names
 from .tables import Table, table
 from .verbs import SHARED, Desk, Verbs, argument, split
 from .verbs.attach import attach
+from .verbs.offered import plan_table
 from .verbs.overview import as_table
 
 if TYPE_CHECKING:
@@ -54,6 +58,11 @@ def carry_out(line: str, cells: RemoteCells) -> None:
         print(help)
         return
     act()
+
+
+def show_plan(cells: RemoteCells, request: GpuRequest, config: GpuRemote) -> None:
+    """Show what a launch would try."""
+    _say(plan_table(Fleet(config, cells.notebook.registry), request))
 
 
 def _carry(desk: Desk, cells: RemoteCells, put: Sequence[str] = (), get: Sequence[str] = ()) -> None:

@@ -42,10 +42,11 @@ _ENDING = frozenset({_S.DELETING, _S.PREEMPTED, _S.FAILED})
 
 TRANSITIONS: Mapping[MachineState, frozenset[MachineState]] = {
     **{a: frozenset({b}) | _ENDING for a, b in pairwise(_LAUNCH)},
-    # what is taken back before it is ready is replaced by the next offer
-    _S.BOOTING: frozenset({_S.CONNECTING, _S.CREATING}) | _ENDING,
-    _S.CONNECTING: frozenset({_S.PREPARING, _S.CREATING}) | _ENDING,
-    _S.PREPARING: frozenset({_S.READY, _S.CREATING}) | _ENDING,
+    # what is taken back before it is ready is replaced by the next offer; what was stopped is stopped again
+    **{
+        a: frozenset({b, _S.CREATING, _S.STOPPED}) | _ENDING
+        for a, b in ((_S.BOOTING, _S.CONNECTING), (_S.CONNECTING, _S.PREPARING), (_S.PREPARING, _S.READY))
+    },
     _S.READY: frozenset({_S.BUSY, _S.CONNECTING, _S.STOPPING}) | _ENDING,
     _S.BUSY: frozenset({_S.READY, _S.CONNECTING, _S.STOPPING}) | _ENDING,
     _S.STOPPING: frozenset({_S.STOPPED}) | _ENDING,

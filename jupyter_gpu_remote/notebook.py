@@ -23,6 +23,7 @@ from .fleet import Fleet
 from .kernel import Early, Listener, RemoteKernel
 from .machine import LiveMachine
 from .model import GpuRequest, Machine
+from .reaper import reap_in_background
 from .registry import Registry
 from .removal import blob_folder, sync_folder
 from .sync import FolderSync
@@ -127,6 +128,7 @@ class Notebook:
         self.key = key
         self.folder = folder
         self.registry = Registry()
+        reap_in_background(self.registry)
         self.fleet = Fleet(config, self.registry)
         self.live: LiveMachine | None = None
         self.kernel: RemoteKernel | None = None

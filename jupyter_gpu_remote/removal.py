@@ -93,13 +93,14 @@ def end(
         if not registry.get(name).state.final:
             raise
     if machine.address:
-        _disconnect(machine.address)
+        disconnect(machine.address)
     shutil.rmtree(key_folder(name), ignore_errors=True)
     shutil.rmtree(sync_folder(name), ignore_errors=True)
     shutil.rmtree(blob_folder(name), ignore_errors=True)
 
 
-def _disconnect(address: Address) -> None:
+def disconnect(address: Address) -> None:
+    """Close the shared connection to a machine that is going."""
     # the first connection was made before the host key was pinned, and goes by another name
     for known_as in {address, replace(address, host_key="")}:
         with suppress(Exception):  # the machine is gone, whatever stays behind of the way there

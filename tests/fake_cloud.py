@@ -98,6 +98,14 @@ class FakeProvider(Provider):
         if machine["deletes"] >= self.delete_calls_needed:
             (self.folder() / f"{provider_id}.json").unlink()
 
+    def stop(self, provider_id: str) -> None:
+        self._hook("stop", provider_id)
+        self.put(provider_id, **{**self.rented()[provider_id], "presence": "stopped"})
+
+    def start(self, provider_id: str) -> None:
+        self._hook("start", provider_id)
+        self.put(provider_id, **{**self.rented()[provider_id], "presence": "pending", "polls": 0})
+
     @staticmethod
     def _description(provider_id: str, machine: Mapping[str, Any]) -> Description:
         presence = Presence(machine["presence"])

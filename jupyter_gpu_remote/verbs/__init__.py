@@ -1,7 +1,7 @@
 """What ``%remote VERB`` and ``jupyter gpu-remote VERB`` do: each verb once, for both."""
 
 # importing them registers their verbs, in the order in which help lists them
-from . import overview, offered, spending, there, down  # noqa: I001
+from . import overview, offered, spending, there, down, standby  # noqa: I001
 from .desk import Desk
 from .words import NAME, SHARED, Verbs, argument, split
 
@@ -16,5 +16,6 @@ __all__ = [
     "overview",
     "spending",
     "split",
+    "standby",
     "there",
 ]

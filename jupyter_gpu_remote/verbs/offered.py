@@ -7,6 +7,7 @@ import json as plain_json
 from collections.abc import Sequence
 
 from ..config import GpuRemote
+from ..fleet import Fleet
 from ..model import GpuRequest, Offer
 from ..tables import Table, money
 from .desk import Desk
@@ -38,6 +39,24 @@ def offers(desk: Desk, request: GpuRequest, config: GpuRemote, all: bool = False
     for name, error in failed.items():
         below.append(f"{name}: {error.message}" + (f" Next: {error.hint}" if error.hint else ""))
     desk.say(Table(_HEAD, shown, below))
+
+
+def plan_table(fleet: Fleet, request: GpuRequest) -> Table:
+    """Return which machines a launch would try, in that order, and why; nothing is launched."""
+    plan = fleet.plan(request)
+    rows = [
+        (str(number), offer.title, offer.machine_type, _why(offer, plan[0]))
+        for number, offer in enumerate(plan[:_SHOWN], 1)
+    ]
+    more = [f"and {len(plan) - _SHOWN} more"] if len(plan) > _SHOWN else []
+    return Table(("", "TRIED", "MACHINE TYPE", "WHY"), rows, [*more, "Nothing was launched."])
+
+
+def _why(offer: Offer, first: Offer) -> str:
+    if offer is first:
+        return "the cheapest" if offer.price else "free"
+    more = f"{money(offer.price - first.price)}/h more" if offer.price > first.price else "the same price"
+    return f"if those before are refused: {more}"
 
 
 def _rows(found: Sequence[Offer]) -> list[Sequence[str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from typing import Any
 
 from ..config import GpuRemote
@@ -11,6 +12,7 @@ from ..model import GpuRequest, Machine
 from ..registry import Registry
 from ..tables import duration, money, table
 from .desk import Desk
+from .offered import plan_table
 from .words import SHARED, argument
 
 verb = SHARED.verb
@@ -80,4 +82,6 @@ def _plain(machine: Machine, cost: float) -> dict[str, Any]:
 @verb("Launch a machine, or get a running one ready, without running anything.", asks=True)
 def up(desk: Desk, request: GpuRequest, config: GpuRemote) -> None:
     """Make a machine ready for use."""
+    if config.dry_run:
+        return desk.say(plan_table(replace(desk, config=config).fleet, request))
     desk.launch(request, config)
