@@ -38,18 +38,23 @@ class Api:
     """
 
     def __init__(self) -> None:
+        if not _configured():
+            raise _no_credentials()
+        from botocore.credentials import RefreshableCredentials
+        from botocore.exceptions import BotoCoreError
+
         self._session, self._lock = _session(_settings())
-        with self._lock:
-            credentials = self._session.get_credentials()
+        try:
+            with self._lock:
+                credentials = self._session.get_credentials()
+        except BotoCoreError as e:
+            raise _failed(e) from e
         if credentials is None:
-            raise ProviderAuthError(
-                "AWS: no credentials. Looked for AWS_ACCESS_KEY_ID, AWS_PROFILE, ~/.aws/credentials and"
-                " ~/.aws/config.",
-                hint="Log in: aws configure, or aws sso login.",
-            )
+            _session.cache_clear()  # so that a login from now on counts
+            raise _no_credentials()
         self.home: str = self._session.region_name or "us-east-1"
         # short-lived keys change, and tell nothing about the account; the profile does
-        lasting = credentials.access_key if credentials.access_key.startswith("AKIA") else ""
+        lasting = "" if isinstance(credentials, RefreshableCredentials) else credentials.access_key
         known_by = f"{os.environ.get('AWS_ENDPOINT_URL', '')} {self._session.profile_name} {lasting}"
         self._account = hashlib.sha256(known_by.encode()).hexdigest()[:16]
 
@@ -165,6 +170,26 @@ def client_method(action: str) -> str:
     from botocore import xform_name
 
     return str(xform_name(action))
+
+
+def _configured() -> bool:
+    """Return whether there may be credentials: most who have none need not wait for the SDK to say so."""
+    names = [
+        *("AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_WEB_IDENTITY_TOKEN_FILE"),
+        *("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI"),
+    ]
+    files = {"AWS_SHARED_CREDENTIALS_FILE": "~/.aws/credentials", "AWS_CONFIG_FILE": "~/.aws/config"}
+    files["BOTO_CONFIG"] = "~/.boto"
+    paths = (Path(os.environ.get(name) or usual).expanduser() for name, usual in files.items())
+    return any(map(os.environ.get, names)) or any(path.exists() for path in paths) or _is_ec2()
+
+
+def _no_credentials() -> ProviderAuthError:
+    return ProviderAuthError(
+        "AWS: no credentials. Looked for AWS_ACCESS_KEY_ID, AWS_PROFILE, ~/.aws/credentials and"
+        " ~/.aws/config.",
+        hint="Log in: aws configure, or aws sso login.",
+    )
 
 
 def _settings() -> tuple[str, ...]:

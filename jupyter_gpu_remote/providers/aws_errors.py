@@ -79,8 +79,18 @@ def refusal(code: str, text: str, permission: str, region: str) -> ProviderError
             cloud_code=code,
         )
     if code in _LOGGED_OUT:
+        clock = " If that does not help, set this computer's clock." if code == "RequestExpired" else ""
         return ProviderAuthError(
-            f"AWS does not accept the credentials: {message}", hint=f"Log in again: {LOGIN}.", cloud_code=code
+            f"AWS does not accept the credentials: {message}",
+            hint=f"Log in again: {LOGIN}.{clock}",
+            cloud_code=code,
+        )
+    if code.startswith("AuthFailure.ServiceLinkedRole"):
+        return ProviderAuthError(
+            f"The account never had a spot machine, and you may not prepare it for that ({code}).",
+            hint="Have this done once: aws iam create-service-linked-role --aws-service-name"
+            " spot.amazonaws.com.",
+            cloud_code=code,
         )
     if code in _ACCOUNT:
         return ProviderAuthError(

@@ -316,6 +316,47 @@ def test_without_credentials_nobody_is_asked_and_the_next_step_is_named(
     assert asked == []
 
 
+def test_who_logs_in_after_an_error_is_known(
+    ec2: Ec2, provider: AwsProvider, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, str(tmp_path / name))
+    (tmp_path / "AWS_CONFIG_FILE").write_text("[default]\nregion = us-east-1\n")
+    with pytest.raises(ProviderAuthError, match="no credentials"):
+        provider.offers(FOUR_T4)
+    (tmp_path / "AWS_CONFIG_FILE").write_text("[default]\naws_access_key_id = a\naws_secret_access_key = b\n")
+    assert len(provider.offers(FOUR_T4)) == ZONES
+
+
+def test_an_account_that_never_had_a_spot_machine_is_told_how_to_get_ready(
+    ec2: Ec2, provider: AwsProvider
+) -> None:
+    wanted = offer(provider)
+    ec2.refuse("", "AuthFailure.ServiceLinkedRoleCreationNotPermitted", 403)
+    with pytest.raises(ProviderAuthError) as caught:
+        provider.create(wanted, spec())
+    assert caught.value.rules_out is RulesOut.CLOUD and "create-service-linked-role" in caught.value.hint
+
+
+def test_a_login_that_is_over_says_so(
+    provider: AwsProvider, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    (tmp_path / "config").write_text(
+        "[default]\nsso_session = me\nsso_account_id = 123456789012\nsso_role_name = dev\n"
+        "[sso-session me]\nsso_start_url = https://example.awsapps.com/start\nsso_region = us-east-1\n"
+        "sso_registration_scopes = sso:account:access\n"
+    )
+    with pytest.raises(ProviderAuthError, match="cannot be used") as caught:
+        provider.offers(FOUR_T4)
+    assert "aws sso login" in caught.value.hint
+
+
 @pytest.mark.usefixtures("stranger")
 def test_a_profile_that_is_not_there_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_PROFILE", "nobody")

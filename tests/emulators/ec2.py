@@ -154,7 +154,7 @@ class Ec2:
             # nothing of the user's own
             "AWS_CONFIG_FILE": os.devnull,
             "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-            "NO_PROXY": "*",
+            "NO_PROXY": f"{os.environ.get('NO_PROXY', '')},{bind}",
         }
 
     def close(self) -> None:
