@@ -11,19 +11,11 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .declarations import DECLARING, places
+
 if TYPE_CHECKING:
     from .environment import Needs
 
-DECLARING = (
-    "uv.lock",
-    "pylock.toml",
-    "requirements.lock",
-    "requirements.txt",
-    "environment.yml",
-    "environment.yaml",
-    "pyproject.toml",
-)
-"""Files that may declare packages."""
 _TELLS = re.compile(r"\bimport\b|\binstall\b|///|\bimport_module\b")
 """What a cell has in it that says something about packages."""
 
@@ -44,7 +36,7 @@ class Wants:
         self._run: dict[str, None] = {}
         self._stamp: Any = None
         self._needs: Needs | None = None
-        self._places = dict.fromkeys(_places(folder), 0)
+        self._places = dict.fromkeys(map(str, places(folder)), 0)
         self._declaring: list[str] = []
         self._installed = site.getsitepackages()
 
@@ -87,10 +79,10 @@ class Wants:
 
     def _declared(self) -> list[tuple[str, int]]:
         """Return the files that declare packages, with when they were changed."""
-        places = {place: _changed(place) for place in self._places}
-        if places != self._places:  # only then are there other files
-            self._places = places
-            candidates = [os.path.join(place, name) for place in places for name in DECLARING]  # noqa: PTH118
+        changed = {place: _changed(place) for place in self._places}
+        if changed != self._places:  # only then are there other files
+            self._places = changed
+            candidates = [os.path.join(place, name) for place in changed for name in DECLARING]  # noqa: PTH118
             self._declaring = [file for file in candidates if _changed(file)]
         return [(file, _changed(file)) for file in self._declaring]
 
@@ -113,16 +105,6 @@ def notebook_file(variables: dict[str, Any]) -> Path | None:
     """Return the file of the notebook, where the frontend tells: Jupyter Server, or VS Code."""
     path = variables.get("__vsc_ipynb_file__") or os.environ.get("JPY_SESSION_NAME", "")
     return Path(path) if str(path).endswith(".ipynb") else None
-
-
-def _places(folder: Path) -> list[str]:
-    """Return the folders whose declarations count for a notebook in `folder`, as `environment` has it."""
-    above = [folder, *folder.parents]
-    home = Path.home().resolve()
-    top = next((i for i, place in enumerate(above) if (place / ".git").exists()), None)
-    if top is None:
-        top = above.index(home) - 1 if home in above else 0
-    return [str(place) for place in above[: max(top, 0) + 1]]
 
 
 def _changed(path: str) -> int:

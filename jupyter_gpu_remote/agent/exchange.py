@@ -18,10 +18,6 @@ from ..variables.key import make_key
 from ..variables.parcel import Parcel
 from .company import Company
 
-_INLINE = 256 << 10
-"""Bytes that variables may have to come back with the reply itself."""
-_REMEMBERED = 20_000
-"""Objects of one parcel that a later one may refer to; more are values rather than things."""
 _STORE_LIMIT = 20 << 30
 """Bytes that the store may keep of what was not used lately."""
 
@@ -99,7 +95,7 @@ class Exchange:
             raise pickler.LostReferenceError(reference) from None
 
     def _remember(self, transfer: str, memo: Mapping[int, Any]) -> None:
-        if len(memo) > _REMEMBERED:
+        if len(memo) > parcel.REMEMBERED:
             return
         for place, value in memo.items():
             if pickler.is_thing(value):
@@ -127,7 +123,7 @@ class Exchange:
         wrapped, blobs = parcel.wrap(company.names, company.pickled, key, transfer)
         self._remember(transfer, dict(company.pickled.memo.values()))
         answer = {"given": wrapped.sign(key), "imports": company.imports, "parts": {}}
-        if sum(memoryview(data).nbytes for data in blobs.values()) <= _INLINE:
+        if sum(memoryview(data).nbytes for data in blobs.values()) <= parcel.INLINE:
             answer["parts"] = {n: base64.b64encode(data).decode() for n, data in blobs.items()}
             return answer
         made = set()

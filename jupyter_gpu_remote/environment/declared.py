@@ -14,6 +14,7 @@ from typing import Any
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
+from ..declarations import DECLARING, places
 from ..errors import ConfigurationError
 from .conda import from_conda
 from .lines import Lines
@@ -29,19 +30,11 @@ def python_here() -> str:
 
 
 def find(folder: Path) -> Path | None:
-    """Return the file that declares what a notebook in `folder` needs; the nearest, then the most exact one.
-
-    Folders above count up to the top of the repository; without one, up to the user's home folder.
-    """
-    above = [folder, *folder.parents]
-    top = next((i for i, parent in enumerate(above) if (parent / ".git").exists()), None)
-    if top is None:
-        home = Path.home().resolve()
-        top = above.index(home) - 1 if home in above else 0
-    for parent in above[: max(top, 0) + 1]:
-        for name in _READERS:
-            if (parent / name).is_file() and (name != "pyproject.toml" or _declares(parent / name)):
-                return parent / name
+    """Return the file that declares what a notebook in `folder` needs: the nearest, then the most exact."""
+    for place in places(folder):
+        for name in DECLARING:
+            if (place / name).is_file() and (name != "pyproject.toml" or _declares(place / name)):
+                return place / name
     return None
 
 
@@ -278,7 +271,7 @@ _READERS: dict[str, Callable[[Path, Lines], None]] = {
     "environment.yaml": _conda,
     "pyproject.toml": _pyproject,
 }
-"""In the order in which they count."""
+
 _ENDINGS = {
     ".txt": _requirements,
     ".lock": _requirements,

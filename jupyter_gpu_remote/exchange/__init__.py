@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from .blobs import Blobs
     from .packing import Packed, Packer
 
-_INLINE = 256 << 10
-"""Bytes of variables that travel with the request itself."""
 _REFUSALS = 3
 """How often in a row a cell is packed and sent again."""
 _STORE_LIMIT = 5 << 30
@@ -159,6 +157,7 @@ class Exchange:
         }
 
     def _add(self, outgoing: Outgoing, names: set[str], asked: Sequence[str], follow: bool) -> None:
+        from ..variables.parcel import INLINE
         from .blobs import size_of
 
         packed = self._packer().pack(names, asked, follow)
@@ -166,7 +165,7 @@ class Exchange:
             return
         outgoing.packed = packed
         outgoing.wish["take"] = [one.sign(self._key) for one in packed.parcels]
-        if sum(map(size_of, packed.blobs.values())) <= _INLINE:
+        if sum(map(size_of, packed.blobs.values())) <= INLINE:
             outgoing.parts = list(packed.blobs.values())
         else:
             self._blobs.push(packed.blobs)

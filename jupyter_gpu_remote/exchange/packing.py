@@ -142,7 +142,7 @@ class Packer:
             bound=id(self._namespace[name]),
             things={
                 id(obj): (weakref.ref(obj), (transfer, place))
-                for place, obj in (memo.items() if len(memo) <= sharing.REMEMBERED else ())
+                for place, obj in (memo.items() if len(memo) <= parcel.REMEMBERED else ())
                 if id(obj) in one.pickled.memo and pickler.is_thing(obj)
             },
             globals=self._globals(one.pickled),

@@ -8,11 +8,9 @@ from types import CellType
 from typing import Any
 
 from ..variables import pickler
+from ..variables.parcel import REMEMBERED
 from ..variables.pickler import Pickled, Reference
 from .ledger import Entry, Ledger
-
-REMEMBERED = 20_000
-"""Objects of one parcel that a later one may refer to."""
 
 
 def groups(found: Mapping[str, Pickled]) -> Iterable[list[str]]:

@@ -13,6 +13,11 @@ from . import pickler, store
 from .pickler import Pickled, Reference
 from .store import Data
 
+INLINE = 256 << 10
+"""Bytes of variables that travel with the request or the reply itself."""
+REMEMBERED = 20_000
+"""Objects of one parcel that a later one may refer to; more are values rather than things."""
+
 
 class UnsignedError(ValueError):
     """A parcel is not from somebody with the key."""
