@@ -72,6 +72,8 @@ class RulesOut(str, enum.Enum):
 
     OFFER = "offer"
     """This one: another zone or machine type may do."""
+    ZONE = "zone"
+    """Those of this GPU in this zone, spot or on demand as this one was."""
     MARKET = "market"
     """Those of this GPU in this region, spot or on demand as this one was."""
     REGION = "region"

@@ -18,11 +18,14 @@ def rules_out(refusal: Refusal, other: Offer) -> bool:
     failed, error = refusal
     if failed.provider != other.provider:
         return False
-    same_region, same_gpu = failed.region == other.region, failed.gpu == other.gpu
+    same_region = failed.region == other.region
+    same_gpu = failed.gpu == other.gpu
+    same_kind = same_gpu and failed.spot == other.spot
     return {
         None: failed == other,
         RulesOut.OFFER: failed == other,
-        RulesOut.MARKET: same_region and same_gpu and failed.spot == other.spot,
+        RulesOut.ZONE: same_region and failed.zone == other.zone and same_kind,
+        RulesOut.MARKET: same_region and same_kind,
         RulesOut.REGION: same_region,
         RulesOut.GPU: same_gpu,
         RulesOut.CLOUD: True,

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from ..errors import ConfigurationError, ProviderAuthError
+from ..errors import ConfigurationError, ProviderAuthError, ProviderError
 from .gcp_errors import LOGIN, failed_operation, logged_out, passing, refusal
 
 ENDPOINT = "CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE"
@@ -65,10 +65,10 @@ class Compute:
             raise refusal(e, self.project) from e
 
     def finish(self, operation: Any, zone: str, limit: float) -> bool:
-        """Wait until an operation in `zone` is done; return whether it was, within `limit` seconds.
+        """Wait until an operation in `zone` is done, for at most `limit` seconds; return whether it is.
 
         Raises:
-            ProviderError: It failed.
+            ProviderError: It failed. That we could not ask is not that: what was begun goes on without us.
         """
         end, pause = time.monotonic() + limit, 0.05
         while operation.status.name != "DONE":
@@ -76,7 +76,10 @@ class Compute:
                 return False
             time.sleep(pause)
             pause = min(pause * 1.5, 2.0)
-            operation = self.ask("ZoneOperations", "get", zone=zone, operation=operation.name)
+            try:
+                operation = self.ask("ZoneOperations", "get", zone=zone, operation=operation.name)
+            except ProviderError:
+                return False
         if error := failed_operation(operation, self.project):
             raise error
         return True

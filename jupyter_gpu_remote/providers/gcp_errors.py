@@ -98,7 +98,8 @@ def classify(codes: Iterable[str], text: str, status: int, project: str) -> Prov
     text = re.sub(r"\s+", " ", text).strip().rstrip(".")
     code = min(codes, default=f"HTTP {status}", key=lambda c: (c.islower(), c))
     if codes & _NOT_HERE or _TYPE.search(text):
-        return NoCapacityError(f"Nothing to be had: {text}.", cloud_code=code)
+        # what is sold out in a zone is the GPU, whatever type of machine it is attached to
+        return NoCapacityError(f"Nothing to be had: {text}.", rules_out=RulesOut.ZONE, cloud_code=code)
     if codes & _QUOTA:
         return _quota(text, code, project)
     if codes & (_BUSY | _TOO_FAST) or status == 429:

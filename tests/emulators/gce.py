@@ -19,7 +19,7 @@ PROJECT = "emulated-project"
 ZONES = (
     "us-central1-a", "us-central1-b", "us-central1-f",
     "us-east1-c", "us-east1-d",
-    "europe-west4-a", "europe-west4-b",
+    "us-west1-a", "us-west1-b",
 )  # fmt: skip
 
 _GPUS: Mapping[str, tuple[str, int]] = {
@@ -209,6 +209,13 @@ class Gce:
         if not after:
             thread.join()
 
+    def power_off(self, name: str) -> None:
+        """Power a machine off from inside."""
+        machine = next(m for (_, n), m in self.machines.items() if n == name)
+        with machine.lock:
+            self.hosts.off(name)
+        self._terminated(machine)
+
     def vanish(self, name: str) -> None:
         """Have a machine be gone without a word, as after somebody's deletion long ago."""
         zone = next(z for z, n in self.machines if n == name)
@@ -217,6 +224,11 @@ class Gce:
     def count(self, call: str) -> int:
         """Return how many calls matched a regular expression."""
         return sum(bool(re.fullmatch(call, c)) for c in self.calls)
+
+    @property
+    def permissions(self) -> set[str]:
+        """The permissions that calls need."""
+        return {permission for _, _, permission, _ in self._routes()}
 
     @property
     def inserted(self) -> list[str]:
@@ -518,6 +530,11 @@ class Gce:
 
     def _stop(self, call: Call, fault: Fault | None, zone: str, name: str) -> dict[str, Any]:
         machine = self._known(zone, name)
+        scratch = any(disk.get("type") == "SCRATCH" for disk in machine.shown["disks"])
+        if scratch and call.query.get("discardLocalSsd", "").lower() != "true":
+            raise Refused(
+                400, "invalid", "Required parameter 'discardLocalSsd' for a machine with local SSDs."
+            )
         machine.shown["status"] = "STOPPING"
 
         def off() -> None:
