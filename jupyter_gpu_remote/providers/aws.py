@@ -10,11 +10,11 @@ from datetime import datetime, timezone
 from typing import Any
 
 from ..bootstrap import user_data
-from ..errors import ConfigurationError, MachineNotFoundError, ProviderError
+from ..errors import ConfigurationError, MachineNotFoundError, NoCapacityError, ProviderError
 from ..model import Description, GpuRequest, MachineSpec, Offer, Presence
 from .aws_api import Api
 from .aws_errors import STALE, UNKNOWN_MACHINE
-from .aws_market import DISK, offers
+from .aws_market import DISK, left_out, offers
 from .aws_place import OURS, Place, tags
 from .base import Provider, address_of
 
@@ -55,6 +55,8 @@ class AwsProvider(Provider):
                 place.forget()
                 id = _run(api, place, offer, spec)
             else:
+                if isinstance(e, NoCapacityError):
+                    e.hint = e.hint or left_out(api)
                 raise
         provider_id = f"{offer.region}/{id}"
         _born(api, provider_id, time.time())

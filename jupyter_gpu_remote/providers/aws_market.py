@@ -23,6 +23,7 @@ _ADDRESS_PRICE = 0.005
 _PRICES_KEPT = 300.0
 _QUOTAS_KEPT = 900.0
 """Seconds."""
+_LEFT_OUT = "left out"
 _QUOTA_NAMES = {
     "L-3819A6DF": "All G and VT Spot Instance Requests",
     "L-DB2E81BA": "Running On-Demand G and VT instances",
@@ -63,8 +64,20 @@ def offers(api: Api, request: GpuRequest) -> list[Offer]:
         if request.zone in ("", offer.zone)
     ]
     if short and not found:
-        raise _above_quota(short)
+        raise QuotaError(
+            f"Your quotas at AWS do not allow it: {_said(short)}.",
+            hint=quota_hint(short[0].region, short[0].code),
+            cloud_code=short[0].code,
+        )
+    note = f"Left out for your quotas at AWS: {_said(short)}." if short else ""
+    api.forget(_LEFT_OUT)
+    api.kept(_LEFT_OUT, _QUOTAS_KEPT, lambda: note)
     return found
+
+
+def left_out(api: Api) -> str:
+    """Return what the last offers lacked because of quotas; empty for nothing."""
+    return api.kept(_LEFT_OUT, _QUOTAS_KEPT, str)
 
 
 def _in_region(
@@ -185,7 +198,7 @@ def _shortage(api: Api, region: str, machine: MachineType, spot: bool) -> _Short
     return _Short(code, region, value, machine.cpus)
 
 
-def _above_quota(short: Sequence[_Short]) -> QuotaError:
+def _said(short: Sequence[_Short]) -> str:
     by_code: dict[str, list[_Short]] = {}
     for lack in short:
         by_code.setdefault(lack.code, []).append(lack)
@@ -195,8 +208,4 @@ def _above_quota(short: Sequence[_Short]) -> QuotaError:
         where = ", ".join(regions) if len(regions) <= 3 else f"{len(regions)} regions"
         most, least = max(lack.value for lack in lacks), min(lack.needed for lack in lacks)
         said.append(f"{_QUOTA_NAMES[code]!r} is {most:g} vCPU in {where}, and {least} are needed")
-    return QuotaError(
-        f"Your quotas at AWS do not allow it: {'; '.join(said)}.",
-        hint=quota_hint(short[0].region, short[0].code),
-        cloud_code=short[0].code,
-    )
+    return "; ".join(said)

@@ -420,6 +420,15 @@ def test_when_all_is_above_the_quotas_they_are_named(ec2: Ec2, provider: AwsProv
     assert "L-3819A6DF" in caught.value.hint
 
 
+def test_a_launch_that_finds_nothing_says_what_was_left_out_for_a_quota(ec2: Ec2, fleet: Fleet) -> None:
+    ec2.quotas = {("us-east-1", "L-3819A6DF"): 8}
+    ec2.refuse("", "InsufficientInstanceCapacity", 500)
+    with pytest.raises(NoCapacityError) as caught:
+        launch(fleet)
+    assert "is 8 vCPU in us-east-1, and 48 are needed" in caught.value.hint
+    assert len(ec2.calls("RunInstances")) == ZONES - len(ec2.zones["us-east-1"])
+
+
 def test_without_the_permission_to_see_quotas_all_is_offered(ec2: Ec2, provider: AwsProvider) -> None:
     ec2.quotas = {"L-3819A6DF": 0}
     ec2.deny("servicequotas:GetServiceQuota")
