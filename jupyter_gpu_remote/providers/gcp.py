@@ -38,6 +38,9 @@ OPERATION_LIMIT = 120.0
 ATTEMPTS = 4
 """Times that an operation which ended as busy is begun."""
 
+LONGEST_RUN = 120 * 86400
+"""Seconds of the longest time limit that Google accepts."""
+
 LABEL = "gpu-remote"
 """Label of every machine of ours; its value is the machine's name."""
 
@@ -181,7 +184,7 @@ def _machine(offer: Offer, spec: MachineSpec) -> dict[str, Any]:
         "on_host_maintenance": "TERMINATE",
     }
     if spec.max_seconds:
-        scheduling["max_run_duration"] = {"seconds": max(30, int(spec.max_seconds))}
+        scheduling["max_run_duration"] = {"seconds": min(max(30, int(spec.max_seconds)), LONGEST_RUN)}
     if spec.max_seconds or offer.spot:
         scheduling["instance_termination_action"] = "DELETE"
     metadata = {

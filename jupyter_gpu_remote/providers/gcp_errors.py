@@ -126,6 +126,13 @@ def classify(codes: Iterable[str], text: str, status: int, project: str) -> Prov
         )
     if status == 404 and "/instances/" in text:
         return MachineNotFoundError(f"Google Cloud has no such machine: {text}.", cloud_code=code)
+    if status >= 500:
+        # something may have been made all the same, so nothing is ruled out and the launch is undone
+        return ProviderError(
+            f"Google Cloud has a problem of its own: {text}.",
+            hint="Try again in some minutes; https://status.cloud.google.com tells of larger ones.",
+            cloud_code=code,
+        )
     hint = "Trying elsewhere would not help. Please report it, with this text."
     if "networks/default" in text:
         hint = f"Make the network: gcloud compute networks create default --project {project}."

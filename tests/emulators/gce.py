@@ -82,6 +82,17 @@ class Machine:
     shown: dict[str, Any]
     lock: threading.Lock = field(default_factory=threading.Lock)
     wanted: bool = True
+    address: str = ""
+
+    def runs(self) -> None:
+        """Show it as running, with the address that it has only then."""
+        self.shown["networkInterfaces"][0]["accessConfigs"][0]["natIP"] = self.address
+        self.shown["status"] = "RUNNING"
+
+    def is_off(self) -> None:
+        """Show it as off."""
+        self.shown["networkInterfaces"][0]["accessConfigs"][0].pop("natIP", None)
+        self.shown.update(status="TERMINATED", lastStopTimestamp=_now())
 
 
 @dataclass(frozen=True)
@@ -195,6 +206,8 @@ class Gce:
 
         def take() -> None:
             time.sleep(after)
+            if not machine.wanted:
+                return
             machine.shown["status"] = "STOPPING"
             self._operate("compute.instances.preempted", f"zones/{zone}/instances/{name}", zone)
             if machine.shown["scheduling"].get("instanceTerminationAction") == "DELETE":
@@ -202,7 +215,7 @@ class Gce:
             else:
                 with machine.lock:
                     self.hosts.off(name)
-                self._terminated(machine)
+                machine.is_off()
 
         thread = threading.Thread(target=take, daemon=True)
         thread.start()
@@ -214,7 +227,7 @@ class Gce:
         machine = next(m for (_, n), m in self.machines.items() if n == name)
         with machine.lock:
             self.hosts.off(name)
-        self._terminated(machine)
+        machine.is_off()
 
     def vanish(self, name: str) -> None:
         """Have a machine be gone without a word, as after somebody's deletion long ago."""
@@ -486,20 +499,15 @@ class Gce:
                 "instance/zone": f"projects/1/zones/{zone}",
                 "instance/scheduling/preemptible": "TRUE" if spot else "FALSE",
             },
-            lambda: self._terminated(machine),
+            machine.is_off,
         )
         with machine.lock:
             if not machine.wanted:
                 return
             shown["status"] = "STAGING"
-            address = self.hosts.boot(boot)
-            shown["networkInterfaces"][0]["accessConfigs"][0]["natIP"] = address
+            machine.address = self.hosts.boot(boot)
             if shown["status"] == "STAGING":
-                shown["status"] = "RUNNING"
-
-    @staticmethod
-    def _terminated(machine: Machine) -> None:
-        machine.shown.update(status="TERMINATED", lastStopTimestamp=_now())
+                machine.runs()
 
     def _known(self, zone: str, name: str) -> Machine:
         if (zone, name) not in self.machines:
@@ -540,7 +548,7 @@ class Gce:
         def off() -> None:
             with machine.lock:
                 self.hosts.off(name)
-            self._terminated(machine)
+            machine.is_off()
 
         return self._operate("stop", f"zones/{zone}/instances/{name}", zone, off, fault)
 
@@ -554,7 +562,7 @@ class Gce:
         def on() -> None:
             with machine.lock:
                 self.hosts.on(name)
-                machine.shown["status"] = "RUNNING"
+                machine.runs()
 
         return self._operate("start", f"zones/{zone}/instances/{name}", zone, on, fault)
 
