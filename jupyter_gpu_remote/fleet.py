@@ -62,10 +62,11 @@ class Fleet:
         if machine is not None and machine.state.final and machine.offer.price and not request.costs_money:
             # this computer in its place would be a surprise, and so would another bill
             raise ended(machine)
-        if machine is not None and machine.state in (_S.STOPPING, _S.STOPPED) and not request.costs_money:
+        if machine is not None and machine.state in (_S.STOPPING, _S.STOPPED) and _fits(machine, request):
             raise ConflictError(
                 f"{machine.name}, the machine of this notebook, is {machine.state.value}.",
-                hint=f"`%remote start {machine.name}`; with --gpu or --cloud another machine is used.",
+                hint=f"`%remote start {machine.name}` brings it back; after `%remote down {machine.name}`"
+                " another one is used.",
             )
         if machine is None or machine.state.final or machine.state in _LEAVING or not _fits(machine, request):
             return None

@@ -119,9 +119,9 @@ class RemoteKernel:
         """Whether the kernel is attached, or about to be again."""
         return self._link.is_open
 
-    def close(self) -> None:
-        """Let go of the kernel; it goes on over there."""
-        self._link.close(KernelError("The connection to the remote kernel was closed."))
+    def close(self, why: GpuRemoteError | None = None) -> None:
+        """Let go of the kernel, and end what waits for it with `why`; it goes on over there."""
+        self._link.close(why or KernelError("The connection to the remote kernel was closed."))
 
     def hello(self, unacknowledged: list[str]) -> Mapping[str, Any]:
         """Return the arguments of the attach request."""

@@ -249,6 +249,7 @@ class Notebook:
 
     def _leave(self, machine: Machine, at: str) -> None:
         """Save what is on a machine that is taken back, and end it."""
+        kernel = self.kernel
         try:
             saved = self._save()
         except GpuRemoteError as e:
@@ -256,6 +257,14 @@ class Notebook:
         note = f"taken back by {machine.provider} at {at}; {saved}"
         self._listener.connection(f"{machine.name} was {note}")
         self.fleet.preempted(machine.name, note)
+        if kernel is not None:
+            kernel.close(
+                MachinePreemptedError(
+                    f"{machine.name} ({machine.offer.title}) was {note}. Its variables are lost.",
+                    billed="It costs nothing any more.",
+                    hint="Run the cells again; with --gpu or --cloud another machine is launched.",
+                )
+            )
 
     def _in_thread(self, work: Callable[[], object]) -> None:
         # the kernel's thread must go on, for the files come through it
