@@ -17,6 +17,13 @@ def load_ipython_extension(ipython: Any) -> None:
     load(ipython)
 
 
+def _jupyter_server_extension_points() -> list[dict[str, Any]]:
+    """Tell Jupyter Server what to load."""
+    from .server import extension_points
+
+    return extension_points()
+
+
 def unload_ipython_extension(ipython: Any) -> None:
     """Take the magics away from `ipython`; machines and their kernels go on."""
     from .magic import unload

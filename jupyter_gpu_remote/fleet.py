@@ -275,7 +275,7 @@ class Fleet:
 
     def _tidy(self, machine: Machine) -> list[str]:
         try:
-            if _launching(machine) or machine.state is _S.DELETING:
+            if unfinished(machine):
                 return self._end_if_left(machine.name)
             return self._end_if_gone(machine)
         except GpuRemoteError as e:
@@ -288,7 +288,7 @@ class Fleet:
             return []  # its launch goes on
         with lease:
             machine = self._registry.get(name)
-            if not (_launching(machine) or machine.state is _S.DELETING):
+            if not unfinished(machine):
                 return []
             self.delete(name, _silent)
         return [f"{name}: deleted, nobody was at work on it any more ({machine.state.value})."]
@@ -328,6 +328,11 @@ def ended(machine: Machine) -> MachineNotFoundError:
         billed="It costs nothing any more.",
         hint="Run the cell again; with --gpu or --cloud it launches another machine.",
     )
+
+
+def unfinished(machine: Machine) -> bool:
+    """Return whether a machine is on its way in or out, so that somebody should be at work on it."""
+    return _launching(machine) or machine.state is _S.DELETING
 
 
 def _launching(machine: Machine) -> bool:

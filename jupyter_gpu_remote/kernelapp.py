@@ -9,14 +9,16 @@ thread takes the cells, one after another, so that Ctrl-C reaches what it does (
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import logging
 import queue
-import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+from traitlets.config import Config
 
 from . import options
 from .agent import wire
@@ -47,11 +49,13 @@ class RelayKernel:
 
     Args:
         connection_file: What Jupyter gave us.
+        machine: The machine to use, and no other; empty for what notebook and settings say.
     """
 
-    def __init__(self, connection_file: str) -> None:
+    def __init__(self, connection_file: str, machine: str = "") -> None:
         self.front = Frontends(connection_file, self._take_request)
         self.notebook: Notebook | None = None
+        self._given = _only(machine) if machine else Config()
         self._key = notebook_key(connection_file)
         self._jobs: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._farewell: Request | None = None
@@ -63,6 +67,8 @@ class RelayKernel:
         self._replies: dict[str, Message] = {}
         self._count = 0
         self._status = StatusLine()
+        self._warning: StatusLine | None = None
+        self._latest: Request | None = None
         self._passage = Passage(self.front, self._kernel)
         self._early = True
         self._begun = ""
@@ -110,7 +116,7 @@ class RelayKernel:
     def _open_notebook(self) -> Notebook:
         """Return the notebook; as long as it has no machine, with the settings as they are now."""
         if self.notebook is None or self.notebook.kernel is None:
-            self.notebook = Notebook(load_settings(), self._key, Path.cwd(), self, self._progress)
+            self.notebook = Notebook(load_settings(self._given), self._key, Path.cwd(), self, self._progress)
         return self.notebook
 
     def _prepare(self, request: GpuRequest, config: GpuRemote) -> None:
@@ -134,7 +140,7 @@ class RelayKernel:
             else:
                 self._fail(cell, error)
         else:
-            self._status = StatusLine(self._place(cell))
+            self._status, self._latest = StatusLine(self._place(cell)), cell
             try:
                 self._carry_out(cell)
             except (GpuRemoteError, KeyboardInterrupt) as e:
@@ -241,6 +247,15 @@ class RelayKernel:
         for text in warnings:
             self.front.say(cell, text, "stderr")
 
+    def _warn_of_end(self, text: str) -> None:
+        """Show that the machine will end, in a line of its own, or take that away again; from any thread."""
+        if self._warning is None and self._latest is not None:
+            self._warning = StatusLine(self._place(self._latest))
+        if self._warning is not None:
+            self._warning.end(text)
+        if not text:
+            self._warning = None
+
     def _interrupt_there(self) -> None:
         if self._interrupts.ending:
             self._wake()
@@ -304,9 +319,19 @@ class RelayKernel:
         self._jobs.put(partial(self._run_cell, cell, self._generation))
 
 
+def _only(machine: str) -> Config:
+    """Return settings that ask for that machine, whatever it is."""
+    wanted = vars(GpuRequest(on=machine))
+    return Config({"GpuRemote": {name: value for name, value in wanted.items() if name != "count"}})
+
+
 def main() -> None:
-    """Run the kernel for the connection file named with ``-f``."""
-    RelayKernel(sys.argv[sys.argv.index("-f") + 1]).run()
+    """Run the kernel for the connection file named with ``-f``; with ``--on`` follows the machine to use."""
+    parser = argparse.ArgumentParser(allow_abbrev=False)
+    parser.add_argument("-f", required=True)
+    parser.add_argument("--on", default="")
+    given, _ = parser.parse_known_args()
+    RelayKernel(given.f, given.on).run()
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from contextlib import suppress
 
 from .config import state_dir
 from .errors import RegistryError
+from .fleet import unfinished
 from .registry import Registry
 
 _EVERY = 600.0
@@ -18,12 +19,17 @@ _LATELY = 7 * 86400.0
 
 
 def reap_in_background(registry: Registry) -> None:
-    """Start a process that reaps, if machines were rented lately and none has looked a moment ago."""
+    """Start a process that reaps, if machines were rented lately and none has looked a moment ago.
+
+    When a launch or a deletion was left behind it is started in any case.
+    """
     with suppress(OSError, RegistryError):  # it is nobody's task to fail for
         now, mark = time.time(), state_dir() / "reaped"
-        if mark.exists() and now - mark.stat().st_mtime < _EVERY:
+        machines = registry.machines()
+        left = any(unfinished(m) and registry.lease_owner(m.name) is None for m in machines)
+        if not left and mark.exists() and now - mark.stat().st_mtime < _EVERY:
             return
-        if not (any(m.offer.price for m in registry.machines()) or registry.charges(now - _LATELY)):
+        if not (left or any(m.offer.price for m in machines) or registry.charges(now - _LATELY)):
             return
         mark.touch()
         # a process of its own: clouds' libraries take a second to import, and the user may leave meanwhile

@@ -222,6 +222,11 @@ class Registry:
             row = db.execute(found, (_plain(notebook),)).fetchone()
         return str(row[0]) if row else None
 
+    def bindings(self) -> dict[str, str]:
+        """Return the names of the machines that notebooks use, by notebook."""
+        with self._file.connection() as db:
+            return dict(db.execute("SELECT notebook, machine FROM bindings"))
+
     def unbind(self, notebook: str) -> None:
         """Forget which machine `notebook` uses."""
         with self._file.transaction() as db:

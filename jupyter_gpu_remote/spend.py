@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from pathlib import Path
 
 from .model import Machine, MachineState
 
@@ -15,6 +16,9 @@ SCHEMA = (
     " began REAL NOT NULL, ended REAL)",
     "CREATE INDEX spend_of ON spend (machine)",
 )
+
+DAY = 86400.0
+"""Seconds."""
 
 _COLUMNS = "machine, notebook, price, began, ended"
 
@@ -48,6 +52,29 @@ def midnight(at: float, days: int = 0) -> float:
     """Return when the user's day that `at` is in began; `days` later ones with a number."""
     day = datetime.fromtimestamp(at).replace(hour=0, minute=0, second=0, microsecond=0)
     return (day + timedelta(days=days)).timestamp()
+
+
+def _notebook(charge: Charge) -> str:
+    return Path(charge.notebook).name or "no notebook"
+
+
+GROUPS: Mapping[str, Callable[[Charge], str]] = {
+    "machine": lambda charge: charge.machine,
+    "notebook": _notebook,
+    "day": lambda charge: f"{datetime.fromtimestamp(charge.began):%Y-%m-%d}",
+}
+"""What charges can be added up by."""
+
+
+def add_up(charges: Iterable[Charge], by: str, since: float, now: float) -> dict[str, tuple[float, float]]:
+    """Return dollars and seconds by machine, notebook or day, of what falls between two times."""
+    sums: dict[str, tuple[float, float]] = {}
+    for whole in charges:
+        for charge in whole.days(now):
+            if dollars := charge.cost(since, now):
+                cost, seconds = sums.get(key := GROUPS[by](charge), (0.0, 0.0))
+                sums[key] = cost + dollars, seconds + (charge.ended or now) - max(charge.began, since)
+    return sums
 
 
 def rate(machine: Machine) -> float:

@@ -11,7 +11,7 @@ from pathlib import Path
 from ..agent.changes import IN_THE_WAY
 from ..agent.folder import Folder
 from ..agent.ignore import RULE_FILES
-from ..agent.manifest import Applied, Changes, Content, Manifest, Outer
+from ..agent.manifest import Applied, Changes, Content, Entry, Manifest, Outer
 from ..agent.watch import watch
 from ..errors import SyncError
 from ..transport.base import Transport
@@ -128,6 +128,18 @@ class FolderSync:
             except BaseException:
                 self._pull_due = True
                 raise
+
+    def pending(self) -> tuple[dict[str, int | None], dict[str, int | None]]:
+        """Return what a push would send and a pull would bring: paths with sizes, None for what was deleted.
+
+        Raises: As for `push`.
+        """
+        with self._lock, self._record.held():
+            self._look(True, outward=True)
+            plan = self._plan()
+            sides = (self._here, [*plan.out, *plan.both]), (self._there, [*plan.back, *plan.both])
+        out, back = ({p: _size(side.entries.get(p)) for p in sorted(paths)} for side, paths in sides)
+        return out, back
 
     def remote_changed(self) -> None:
         """Note that something changed over there; called when the agent says so."""
@@ -319,6 +331,10 @@ class FolderSync:
 
 def _silent(done: int, total: int, what: str) -> None:
     pass
+
+
+def _size(entry: Entry | None) -> int | None:
+    return entry.size if entry is not None and entry.kind != "d" else None
 
 
 def _is_rules(path: str) -> bool:

@@ -37,10 +37,21 @@ def test_who_never_rented_anything_pays_nothing_for_reaping(started: list[list[s
 
 def test_a_rented_machine_is_reason_to_reap_once_in_a_while(started: list[list[str]]) -> None:
     registry = Registry()
-    registry.add(Machine("otter", "aws", RENTED, created_at=time.time()))
+    registry.add(Machine("otter", "aws", RENTED, state=MachineState.READY, created_at=time.time()))
     reap_in_background(registry)
     reap_in_background(registry)
     assert started == [["jupyter_gpu_remote.cli", "reap"]]
+
+
+def test_a_launch_that_was_left_behind_is_reason_at_once(started: list[list[str]]) -> None:
+    registry = Registry()
+    registry.add(Machine("otter", "local", Offer("local", "here"), created_at=time.time()))
+    with registry.lease("otter", 60):
+        reap_in_background(registry)
+    assert not started
+    reap_in_background(registry)
+    reap_in_background(registry)
+    assert len(started) == 2
 
 
 def test_a_machine_that_ended_lately_is_reason_too(started: list[list[str]]) -> None:
