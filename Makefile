@@ -5,7 +5,7 @@ RUN := .venv/bin/python -m
 STAMP := .venv/.stamp
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint bench docs format screenshots clean system-demo system-test
+.PHONY: help demo test lint bench docs format labextension screenshots clean system-demo system-test
 # a user-wide PIP_USER=1 or PIP_TARGET would install past the environment
 unexport PIP_USER PIP_TARGET PIP_PREFIX PYTHONHOME PYTHONPATH
 
@@ -16,6 +16,7 @@ demo: $(STAMP)-demo system-demo  ## See it work: the demo notebook, on a machine
 	PATH="$(CURDIR)/.venv/bin:$$PATH" .venv/bin/jupyter gpu-remote demo
 
 test: $(STAMP)-test system-test  ## Run the tests (ARGS="-k name" for some of them)
+	@$(MAKE) --no-print-directory labextension || echo "missing: the part for JupyterLab; its tests are skipped"
 	$(RUN) pytest -q -n 3 --dist loadfile $(ARGS)
 
 lint: $(STAMP)-lint  ## Check style, types and layers
@@ -28,6 +29,9 @@ format: $(STAMP)-lint  ## Mend what can be mended by itself
 	$(RUN) ruff check --fix
 	$(RUN) ruff format
 
+labextension: $(STAMP)-bundle  ## Build the part for JupyterLab; Node.js comes along
+	.venv/bin/python tools/bundle.py
+
 bench: $(STAMP)-bench system-test  ## Measure us and the peers; writes benchmarks/results/latest.json
 	.venv/bin/python benchmarks/run.py --json
 
@@ -39,6 +43,7 @@ screenshots: $(STAMP)-screenshots  ## Take the pictures of the documentation; ne
 
 clean:  ## Remove what make made
 	rm -rf .venv site build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf node_modules .yarn labextension/lib jupyter_gpu_remote/labextension
 
 system-demo: | $(STAMP)-venv
 	@tools/system_packages ssh rsync
@@ -51,7 +56,9 @@ $(STAMP)-venv: tools/make_venv.py
 	$(PYTHON) tools/make_venv.py .venv
 	@touch $@
 
-# -demo, -test, -heavy, -lint, -bench, -docs and -screenshots are the extras of pyproject.toml
+# -demo, -test, -bundle, -heavy, -lint, -bench, -docs and -screenshots are the extras of pyproject.toml
 $(STAMP)-%: pyproject.toml $(STAMP)-venv
-	$(RUN) pip install -q --disable-pip-version-check -e '.[$*]'
+	$(RUN) pip install -q --disable-pip-version-check 'hatchling>=1.27' editables
+	# without isolation: there pip would fetch Node.js, which an editable install does not need
+	$(RUN) pip install -q --disable-pip-version-check --no-build-isolation -e '.[$*]'
 	@touch $@

@@ -1,0 +1,120 @@
+/** The only place that speaks to the server. */
+
+import { URLExt } from '@jupyterlab/coreutils';
+import { ServerConnection } from '@jupyterlab/services';
+
+import type * as Api from './schema';
+
+/** What the server refused or could not do. */
+export class RequestError extends Error {
+  constructor(
+    readonly problem: Api.Problem,
+    readonly status: number
+  ) {
+    super(problem.message);
+  }
+}
+
+/** The problem that an error of any kind is. */
+export function problemOf(error: unknown): Api.Problem {
+  if (error instanceof RequestError) {
+    return error.problem;
+  }
+  const message = error instanceof Error ? error.message : String(error);
+  return { code: 'error', message, billed: '', hint: '' };
+}
+
+export class Requests {
+  constructor(private readonly _settings = ServerConnection.makeSettings()) {}
+
+  machines(endedAfter: number): Promise<Api.MachineList> {
+    return this._ask('GET', 'machines', { ended_after: endedAfter });
+  }
+  delete(machine: string, anyway: boolean): Promise<Api.Job> {
+    return this._ask('DELETE', `machines/${machine}`, { anyway });
+  }
+  stop(machine: string, anyway: boolean): Promise<Api.Job> {
+    return this._ask('POST', `machines/${machine}/stop`, { anyway });
+  }
+  start(machine: string): Promise<Api.Job> {
+    return this._ask('POST', `machines/${machine}/start`);
+  }
+  pull(machine: string): Promise<Api.Job> {
+    return this._ask('POST', `machines/${machine}/pull`);
+  }
+  extend(machine: string, minutes: number): Promise<Api.Status> {
+    return this._ask('POST', `machines/${machine}/extend`, {}, { minutes });
+  }
+  logs(machine: string): Promise<Api.Logs> {
+    return this._ask('GET', `machines/${machine}/logs`);
+  }
+  files(machine: string): Promise<Api.MachineFiles> {
+    return this._ask('GET', `machines/${machine}/files`);
+  }
+  statuses(): Promise<Api.StatusList> {
+    return this._ask('GET', 'status');
+  }
+  launch(request: Api.LaunchRequest): Promise<Api.Job> {
+    return this._ask('POST', 'launches', {}, request);
+  }
+  jobs(): Promise<Api.JobList> {
+    return this._ask('GET', 'jobs');
+  }
+  /** Cancel a job, or dismiss one that has ended. */
+  async endJob(id: string): Promise<void> {
+    await this._ask('DELETE', `jobs/${id}`);
+  }
+  offers(query: Api.OfferQuery): Promise<Api.OfferList> {
+    return this._ask('GET', 'offers', query);
+  }
+  spend(query: Api.SpendQuery): Promise<Api.Spend> {
+    return this._ask('GET', 'spend', query);
+  }
+  activity(query: Api.ActivityQuery): Promise<Api.Activity> {
+    return this._ask('GET', 'activity', query);
+  }
+  bind(notebook: string, machine: string): Promise<Api.KernelSwitch> {
+    return this._ask('PUT', 'binding', {}, { notebook, machine });
+  }
+  async unbind(notebook: string): Promise<void> {
+    await this._ask('DELETE', 'binding', { notebook });
+  }
+  settings(): Promise<Api.Settings> {
+    return this._ask('GET', 'settings');
+  }
+
+  private async _ask<T>(
+    method: string,
+    path: string,
+    query: object = {},
+    body?: object
+  ): Promise<T> {
+    const given = Object.entries(query).filter(
+      ([, value]) => value !== undefined && value !== null
+    );
+    const words = new URLSearchParams(given.map(([name, value]) => [name, String(value)]));
+    const url = URLExt.join(this._settings.baseUrl, 'gpu-remote/api', path);
+    const response = await ServerConnection.makeRequest(
+      given.length ? `${url}?${words}` : url,
+      { method, body: body && JSON.stringify(body) },
+      this._settings
+    );
+    const text = await response.text();
+    if (response.ok) {
+      return (text ? JSON.parse(text) : undefined) as T;
+    }
+    throw new RequestError(readProblem(text, response), response.status);
+  }
+}
+
+function readProblem(text: string, response: Response): Api.Problem {
+  try {
+    const said = JSON.parse(text) as Partial<Api.Problem>;
+    const { code = 'error', message = response.statusText, billed = '', hint = '' } = said;
+    return { code, message, billed, hint };
+  } catch {
+    // a proxy in between, or a server without our extension
+    const message = `The server answered ${response.status} ${response.statusText}.`;
+    return { code: 'error', message, billed: '', hint: '' };
+  }
+}

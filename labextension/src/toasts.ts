@@ -1,0 +1,88 @@
+import { Notification } from '@jupyterlab/apputils';
+import type { TranslationBundle } from '@jupyterlab/translation';
+import type { CommandRegistry } from '@lumino/commands';
+
+import { isRunning } from './manager';
+import type * as Api from './schema';
+import { CommandIDs, type IGpuMachines } from './tokens';
+
+/** Milliseconds for which good news are shown. */
+const GOOD_NEWS = 8000;
+
+/** Tell of launches as they go on, so that nobody needs to keep the panel open. */
+export function toastLaunches(
+  machines: IGpuMachines,
+  commands: CommandRegistry,
+  wanted: () => boolean,
+  trans: TranslationBundle
+): void {
+  const shown = new Map<string, string>();
+  machines.jobChanged.connect((_, job) => {
+    if (job.kind !== 'launch') {
+      return;
+    }
+    const id = shown.get(job.id);
+    const what = job.request?.gpu || trans.__('a machine');
+    if (isRunning(job)) {
+      const steps = job.steps ? ` (${job.step}/${job.steps})` : '';
+      const message = trans.__('Launching %1: %2', what, (job.text || job.phase || '…') + steps);
+      if (id) {
+        Notification.update({ id, message, type: 'in-progress' });
+      } else if (wanted()) {
+        const actions = [show(commands, trans)];
+        shown.set(job.id, Notification.emit(message, 'in-progress', { autoClose: false, actions }));
+      }
+    } else if (id) {
+      shown.delete(job.id);
+      Notification.update({ id, ...ending(job, what, machines, commands, trans) });
+    }
+  });
+}
+
+function ending(
+  job: Api.Job,
+  what: string,
+  machines: IGpuMachines,
+  commands: CommandRegistry,
+  trans: TranslationBundle
+): Omit<Notification.IUpdate<string>, 'id'> {
+  if (job.state === 'failed') {
+    const { message = '', billed = '' } = job.problem ?? {};
+    const why = [message, billed].filter(Boolean).join(' ');
+    return {
+      type: 'error',
+      message: trans.__('%1 could not be launched. %2', what, why),
+      autoClose: false,
+      actions: [show(commands, trans)]
+    };
+  }
+  if (job.state === 'cancelled') {
+    const message = trans.__('The launch of %1 was cancelled.', what);
+    return { type: 'info', message, autoClose: GOOD_NEWS, actions: [] };
+  }
+  const machine = job.machine ?? '';
+  const title = machines.get(machine)?.offer.title ?? what;
+  return {
+    type: 'success',
+    message: trans.__('%1 is ready: %2', machine, title),
+    autoClose: GOOD_NEWS,
+    actions: job.notebook
+      ? []
+      : [
+          {
+            label: trans.__('Run this notebook there'),
+            callback: () => void commands.execute(CommandIDs.runHere, { machine })
+          }
+        ]
+  };
+}
+
+function show(commands: CommandRegistry, trans: TranslationBundle): Notification.IAction {
+  return {
+    label: trans.__('Show'),
+    callback: event => {
+      event.preventDefault(); // it stays
+      void commands.execute(CommandIDs.show);
+    }
+  };
+}
