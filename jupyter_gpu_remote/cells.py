@@ -59,9 +59,18 @@ class RemoteCells:
         if kernel is not None:
             show_once(shell)
         self.notebook = Notebook(
-            self.config, key_of(shell), Path.cwd(), self.relay, self.progress, self._on_kernel
+            self.config,
+            key_of(shell),
+            Path.cwd(),
+            self.relay,
+            self.progress,
+            self._warn_of_end,
+            self._on_kernel,
         )
         self._status = StatusLine(for_shell(shell))
+        # for other threads, which know no cell
+        self._place = for_shell(shell)
+        self._warned = False
         self._presses: list[float] = []
         self._keeps_folder = True
         self._on_press: Callable[[], Any] = _raise_interrupt
@@ -127,6 +136,8 @@ class RemoteCells:
             show_plan(self, request, config)
             return None
         self._status = StatusLine(for_shell(self.shell))
+        if not self._warned:
+            self._place = for_shell(self.shell)
         self._presses.clear()
         notebook = self.notebook
         self._keeps_folder = config.sync
@@ -330,6 +341,12 @@ class RemoteCells:
     def _news(self, text: str) -> None:
         """Show news about the connection, from any thread."""
         self._status.phase(text) if text else self._status.end()
+
+    def _warn_of_end(self, text: str) -> None:
+        """Show that the machine will end, in a line of its own, or take that away again; from any thread."""
+        if text or self._warned:
+            self._place(text)
+        self._warned = bool(text)
 
     @contextmanager
     def _errors_shown(self, line: str) -> Iterator[None]:

@@ -116,7 +116,9 @@ class RelayKernel:
     def _open_notebook(self) -> Notebook:
         """Return the notebook; as long as it has no machine, with the settings as they are now."""
         if self.notebook is None or self.notebook.kernel is None:
-            self.notebook = Notebook(load_settings(self._given), self._key, Path.cwd(), self, self._progress)
+            self.notebook = Notebook(
+                load_settings(self._given), self._key, Path.cwd(), self, self._progress, self._warn_of_end
+            )
         return self.notebook
 
     def _prepare(self, request: GpuRequest, config: GpuRemote) -> None:

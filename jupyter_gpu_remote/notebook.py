@@ -111,6 +111,7 @@ class Notebook:
         folder: The folder that is kept the same on both sides.
         listener: Gets the messages of its remote kernel.
         progress: Told how far a transfer is: bytes done, bytes in all, what.
+        warn: Told that the machine will end, from any thread; empty when it will not any more.
         on_kernel: Called with a new remote kernel, before it is attached, and the folder that goes along; may
             return a cell for it to start with.
     """
@@ -122,6 +123,7 @@ class Notebook:
         folder: Path,
         listener: Listener,
         progress: Callable[[int, int, str], None],
+        warn: Callable[[str], None],
         on_kernel: OnKernel = lambda kernel, sync: None,
     ) -> None:
         self.config = config
@@ -129,15 +131,20 @@ class Notebook:
         self.folder = folder
         self.registry = Registry()
         reap_in_background(self.registry)
-        self.fleet = Fleet(config, self.registry)
         self.live: LiveMachine | None = None
         self.kernel: RemoteKernel | None = None
         self.sync: FolderSync | None = None
         self._listener = listener
         self._progress = progress
+        self._warn = warn
         self._on_kernel = on_kernel
         self._fitting: set[GpuRequest] = set()
         self._taken_back: MachinePreemptedError | None = None
+
+    @property
+    def fleet(self) -> Fleet:
+        """All machines, under the settings of now: each cell may have its own."""
+        return Fleet(self.config, self.registry)
 
     @property
     def kernel_id(self) -> str:
@@ -226,18 +233,14 @@ class Notebook:
                 billed="It is deleted as soon as its files are here.",
                 hint="Run the cell again in a minute: it launches another machine.",
             )
-            self._listener.connection(
-                f"{machine.provider} takes {machine.name} back in {left:.0f} s · saving files"
-            )
+            self._warn(f"{machine.provider} takes {machine.name} back in {left:.0f} s · saving files")
             self._in_thread(lambda: self._leave(machine, at))
         elif ending := event["ending"]:
             kept = "" if machine.ends_at and time.time() + ending["in"] >= machine.ends_at - 1 else _KEEP
-            self._listener.connection(
-                f"{machine.name} ends in {duration(ending['in'])}: {ending['why']}{kept}"
-            )
+            self._warn(f"{machine.name} ends in {duration(ending['in'])}: {ending['why']}{kept}")
             self._in_thread(self._save)
         else:
-            self._listener.connection("")
+            self._warn("")
 
     def _save(self) -> str:
         """Fetch changed files; return what came of it."""
@@ -255,7 +258,7 @@ class Notebook:
         except GpuRemoteError as e:
             saved = f"its files could not be fetched ({e.message})"
         note = f"taken back by {machine.provider} at {at}; {saved}"
-        self._listener.connection(f"{machine.name} was {note}")
+        self._warn(f"{machine.name} was {note}")
         self.fleet.preempted(machine.name, note)
         if kernel is not None:
             kernel.close(

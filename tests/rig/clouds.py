@@ -51,6 +51,11 @@ class Cloud(abc.ABC):
 
     @property
     @abc.abstractmethod
+    def running(self) -> list[str]:
+        """Those of them that are switched on."""
+
+    @property
+    @abc.abstractmethod
     def leftovers(self) -> list[str]:
         """Everything of ours that exists there, machines and what goes with them."""
 
@@ -81,6 +86,10 @@ class Aws(Cloud):
         return self.ec2.machines()
 
     @property
+    def running(self) -> list[str]:
+        return self.ec2.machines()  # one that switches itself off is terminated
+
+    @property
     def leftovers(self) -> list[str]:
         return self.ec2.leftovers()
 
@@ -107,6 +116,10 @@ class Gcp(Cloud):
     @property
     def machines(self) -> list[str]:
         return [name for _, name in self.gce.machines]
+
+    @property
+    def running(self) -> list[str]:
+        return [name for (_, name), m in self.gce.machines.items() if m.shown["status"] == "RUNNING"]
 
     @property
     def leftovers(self) -> list[str]:

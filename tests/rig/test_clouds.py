@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from jupyter_gpu_remote.model import MachineState
+from jupyter_gpu_remote import bootstrap
+from jupyter_gpu_remote.config import load_settings
+from jupyter_gpu_remote.fleet import Fleet
+from jupyter_gpu_remote.model import GpuRequest, MachineState
 from jupyter_gpu_remote.registry import Registry
 from tests.conftest import wait_for
 from tests.notebooks import Notebook, notebook
@@ -82,3 +86,32 @@ def test_a_machine_that_is_taken_back_is_told_saved_and_ended(book: Notebook, cl
     assert "taken back" in book.wait(request).error
     assert book.remote("print('ran')").text == "ran\n"
     assert [m.name == machine.name for m in Registry().machines()] == [False]
+
+
+def test_a_machine_whose_time_is_up_ends_itself_with_nobody_there(cloud: Cloud, tmp_path: Path) -> None:
+    folder = tmp_path / "work"
+    folder.mkdir()
+    book = Notebook(folder)
+    book.run("%load_ext jupyter_gpu_remote")
+    # less than five minutes are left, so the warning comes at once
+    request = book.send("%%remote --gpu T4 --max-hours 0.7m\nimport time\ntime.sleep(600)")
+    book.wait(request, until=lambda ran: "is used up" in str(ran.messages) or ran.reply)
+    book.client.stop_channels()
+    book.manager.shutdown_kernel(now=True)
+    (machine,) = Registry().machines()
+    wait_for(lambda: not cloud.running, "the machine to switch itself off", 90)
+    assert time.time() >= machine.ends_at
+    Fleet(load_settings(), Registry()).reap()
+    assert cloud.leftovers == [] and Registry().machines() == []
+
+
+def test_a_machine_that_is_never_set_up_ends_itself(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    # what the launching process would have done after the machine was made never happens
+    monkeypatch.setattr(bootstrap, "SILENCE", 3)
+    monkeypatch.setattr(bootstrap, "EVERY", 0.2)
+    fleet = Fleet(load_settings(), Registry())
+    fleet.launch(GpuRequest(gpu="T4", cloud=cloud.name), "", lambda phase, text: None, lambda machine: None)
+    assert cloud.running
+    wait_for(lambda: not cloud.running, "the machine to switch itself off", 60)
