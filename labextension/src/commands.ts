@@ -6,7 +6,7 @@ import type { TerminalManager } from '@jupyterlab/services';
 import type { TranslationBundle } from '@jupyterlab/translation';
 import {
   deleteIcon,
-  fileUploadIcon,
+  downloadIcon,
   listIcon,
   refreshIcon,
   runIcon,
@@ -179,7 +179,7 @@ export function addCommands({ commands, machines, notebooks, trans, show }: IOpt
   onMachine(CommandIDs.start, trans.__('Start a Stopped GPU Machine'), runIcon, machine =>
     machines.follow(machines.requests.start(machine.name))
   );
-  onMachine(CommandIDs.pull, trans.__('Fetch Files of a GPU Machine'), fileUploadIcon, machine =>
+  onMachine(CommandIDs.pull, trans.__('Fetch Files of a GPU Machine'), downloadIcon, machine =>
     machines.follow(machines.requests.pull(machine.name))
   );
   onMachine(CommandIDs.extend, trans.__('Keep a GPU Machine Longer'), runIcon, machine =>
@@ -286,6 +286,5 @@ export function addCommands({ commands, machines, notebooks, trans, show }: IOpt
     }
   };
   machines.changed.connect(changed);
-  notebooks.tracker?.currentChanged.connect(changed);
-  notebooks.tracker?.activeCellChanged.connect(changed);
+  notebooks.changed.connect(changed);
 }

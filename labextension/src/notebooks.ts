@@ -3,6 +3,7 @@
 import { Dialog, type ISessionContext, showDialog } from '@jupyterlab/apputils';
 import { type INotebookTracker, NotebookActions, type NotebookPanel } from '@jupyterlab/notebook';
 import type { TranslationBundle } from '@jupyterlab/translation';
+import { type ISignal, Signal } from '@lumino/signaling';
 
 import { basename } from './format';
 import type * as Api from './schema';
@@ -27,14 +28,25 @@ export class Notebooks {
     private readonly _machines: IGpuMachines,
     private readonly _tracker: INotebookTracker | null,
     private readonly _trans: TranslationBundle
-  ) {}
+  ) {
+    const tell = (): void => {
+      this._changed.emit();
+    };
+    _tracker?.currentChanged.connect(tell);
+    _tracker?.activeCellChanged.connect(tell);
+    _tracker?.widgetAdded.connect((_, panel) => {
+      panel.sessionContext.kernelChanged.connect(tell);
+      panel.context.pathChanged.connect(tell);
+    });
+  }
+
+  /** Another notebook or cell is in front, or its kernel is another one. */
+  get changed(): ISignal<this, void> {
+    return this._changed;
+  }
 
   get current(): NotebookPanel | null {
     return this._tracker?.currentWidget ?? null;
-  }
-
-  get tracker(): INotebookTracker | null {
-    return this._tracker;
   }
 
   find(path: string): NotebookPanel | undefined {
@@ -49,6 +61,13 @@ export class Notebooks {
       this._machines.machines.find(machine => machine.kernel && machine.kernel === kernel) ??
       this._machines.machines.find(machine => machine.notebooks.includes(path))
     );
+  }
+
+  /** Whether a notebook as a whole runs on a machine, not just cells of it. */
+  runsOn(panel: NotebookPanel, machine: Api.Machine): boolean {
+    const kernel = panel.sessionContext.session?.kernel?.name ?? '';
+    const bound = machine.notebooks.includes(panel.context.path);
+    return kernel === machine.kernel || (kernel === KERNEL && bound);
   }
 
   /** Give a notebook a kernel on a machine; returns whether that was done. */
@@ -155,6 +174,7 @@ export class Notebooks {
     }
   }
 
+  private readonly _changed = new Signal<this, void>(this);
   private readonly _warned = new WeakSet<NotebookPanel>();
   private readonly _before = new WeakMap<NotebookPanel, string>();
 }

@@ -96,7 +96,8 @@ export class Requests {
     const url = URLExt.join(this._settings.baseUrl, 'gpu-remote/api', path);
     const response = await ServerConnection.makeRequest(
       given.length ? `${url}?${words}` : url,
-      { method, body: body && JSON.stringify(body) },
+      // of 'no-store' JupyterLab makes a word of its own in the query
+      { method, body: body && JSON.stringify(body), cache: 'no-cache' },
       this._settings
     );
     const text = await response.text();

@@ -1,6 +1,6 @@
 import {
   closeIcon,
-  fileUploadIcon,
+  downloadIcon,
   listIcon,
   deleteIcon,
   runIcon,
@@ -13,7 +13,7 @@ import { basename, clock, duration, money, percent } from '../format';
 import { isRunning, KEPT_FIGURES } from '../manager';
 import type * as Api from '../schema';
 import { CommandIDs } from '../tokens';
-import { usePanel } from './context';
+import { useNotebook, usePanel } from './context';
 import { IconButton, ProblemBox, Sparkline, Ticking } from './parts';
 
 interface IProps {
@@ -103,7 +103,8 @@ function Alive({ machine, status, history }: IProps): React.JSX.Element {
         <div className="jp-GpuRemote-row">
           <Ticking
             className="jp-GpuRemote-meta"
-            text={now => ends(status, now, trans.__('ends in'))}
+            title={status.ends_why ?? ''}
+            text={now => trans.__('ends in %1 if unused', left(status, now))}
           />
           {can('extend') ? (
             <button
@@ -123,11 +124,7 @@ function Alive({ machine, status, history }: IProps): React.JSX.Element {
         </div>
       ))}
       <div className="jp-GpuRemote-actions">
-        {can('connect') ? (
-          <button type="button" className="jp-GpuRemote-main" onClick={run(CommandIDs.runHere)}>
-            {trans.__('Run here')}
-          </button>
-        ) : null}
+        {can('connect') ? <Switch machine={machine} /> : null}
         {can('start') ? (
           <IconButton icon={runIcon} label={trans.__('Start')} onClick={run(CommandIDs.start)} />
         ) : null}
@@ -141,7 +138,7 @@ function Alive({ machine, status, history }: IProps): React.JSX.Element {
         <IconButton icon={listIcon} label={trans.__('Logs')} onClick={run(CommandIDs.logs)} />
         {can('pull') ? (
           <IconButton
-            icon={fileUploadIcon}
+            icon={downloadIcon}
             label={trans.__('Fetch changed files')}
             onClick={run(CommandIDs.pull)}
           />
@@ -161,9 +158,33 @@ function Alive({ machine, status, history }: IProps): React.JSX.Element {
   );
 }
 
-function ends(status: Api.Status, now: number, words: string): string {
-  const left = (status.ends_in ?? 0) - (now - (status.at ?? now));
-  return `⏱ ${words} ${duration(left)}${status.ends_why ? ` · ${status.ends_why}` : ''}`;
+/** Moves the open notebook to a machine, or back. */
+function Switch({ machine }: { machine: Api.Machine }): React.JSX.Element {
+  const { commands, notebooks, trans } = usePanel();
+  const panel = useNotebook();
+  const isHere = panel && notebooks.runsOn(panel, machine);
+  return (
+    <button
+      type="button"
+      className={isHere ? 'jp-GpuRemote-small' : 'jp-GpuRemote-main'}
+      title={
+        isHere
+          ? trans.__('Give this notebook its kernel on this computer back')
+          : trans.__('Run the open notebook on this machine')
+      }
+      onClick={() =>
+        void commands.execute(isHere ? CommandIDs.leave : CommandIDs.runHere, {
+          machine: machine.name
+        })
+      }
+    >
+      {isHere ? trans.__('Leave') : trans.__('Run here')}
+    </button>
+  );
+}
+
+function left(status: Api.Status, now: number): string {
+  return duration((status.ends_in ?? 0) - (now - (status.at ?? now)));
 }
 
 function Load(props: { status: Api.Status; history: readonly number[] }): React.JSX.Element | null {

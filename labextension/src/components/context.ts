@@ -1,5 +1,6 @@
 /** What every component of the panel may use. */
 
+import type { NotebookPanel } from '@jupyterlab/notebook';
 import type { IStateDB } from '@jupyterlab/statedb';
 import type { TranslationBundle } from '@jupyterlab/translation';
 import type { CommandRegistry } from '@lumino/commands';
@@ -46,20 +47,55 @@ export function useMachines(): IGpuMachines {
   return machines;
 }
 
+/** The notebook in front; the component is drawn again when another one is, or when its kernel changes. */
+export function useNotebook(): NotebookPanel | null {
+  const { notebooks } = usePanel();
+  const [, draw] = useState(0);
+  useEffect(() => {
+    const again = (): void => {
+      draw(n => n + 1);
+    };
+    notebooks.changed.connect(again);
+    return () => {
+      notebooks.changed.disconnect(again);
+    };
+  }, [notebooks]);
+  return notebooks.current;
+}
+
+/** One timer for all that tick, so that a hundred cards are drawn at once. */
+const ticking = new Set<() => void>();
+let timer = 0;
+
+function onTick(listener: () => void): () => void {
+  ticking.add(listener);
+  timer ||= window.setInterval(() => {
+    if (!document.hidden) {
+      ticking.forEach(tick => {
+        tick();
+      });
+    }
+  }, 1000);
+  return () => {
+    ticking.delete(listener);
+    if (!ticking.size) {
+      window.clearInterval(timer);
+      timer = 0;
+    }
+  };
+}
+
 /** The server's time in Unix seconds; the component is drawn again each second while the page is seen. */
 export function useClock(): number {
   const { machines } = usePanel();
-  const [now, tick] = useState(machines.now());
-  useEffect(() => {
-    const timer = window.setInterval(() => {
-      if (!document.hidden) {
+  const [now, tick] = useState(() => machines.now());
+  useEffect(
+    () =>
+      onTick(() => {
         tick(machines.now());
-      }
-    }, 1000);
-    return () => {
-      window.clearInterval(timer);
-    };
-  }, [machines]);
+      }),
+    [machines]
+  );
   return now;
 }
 

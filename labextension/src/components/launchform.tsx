@@ -4,7 +4,7 @@ import { money } from '../format';
 import { type Form, gpuNames, isRented, queryOf, requestOf } from '../form';
 import { problemOf } from '../requests';
 import type * as Api from '../schema';
-import { type IAnswer, useAnswer, useMachines, usePanel } from './context';
+import { type IAnswer, useAnswer, useMachines, useNotebook, usePanel } from './context';
 import { ProblemBox } from './parts';
 
 /** Milliseconds without a key before the clouds are asked. */
@@ -28,7 +28,7 @@ export function LaunchForm(props: {
   );
   const offers = useAnswer(ask, TYPING);
   const settings = machines.settings;
-  const notebook = notebooks.current?.context.path ?? '';
+  const notebook = useNotebook()?.context.path ?? '';
   const problem = machines.blamed('');
 
   const launch = async (): Promise<void> => {

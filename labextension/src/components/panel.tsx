@@ -1,5 +1,5 @@
 import { addIcon, refreshIcon, settingsIcon } from '@jupyterlab/ui-components';
-import React, { useEffect, useState } from 'react';
+import React from 'react';
 
 import { money } from '../format';
 import { filledWith, type Form, formOf } from '../form';
@@ -15,19 +15,9 @@ import { IconButton, ProblemBox, Section, Ticking } from './parts';
 import { Prices } from './prices';
 
 export function Sidebar(): React.JSX.Element {
-  const { commands, notebooks, trans } = usePanel();
+  const { commands, trans } = usePanel();
   const machines = useMachines();
   const [form, setForm] = useForm();
-  const [, draw] = useState(0);
-  useEffect(() => {
-    const again = (): void => {
-      draw(n => n + 1);
-    };
-    notebooks.tracker?.currentChanged.connect(again);
-    return () => {
-      notebooks.tracker?.currentChanged.disconnect(again);
-    };
-  }, [notebooks]);
   const run = (command: string) => () => void commands.execute(command);
   const fill = (offer: Api.Offer): void => {
     setForm(filledWith(form, offer));

@@ -95,6 +95,12 @@ export function Sparkline(props: {
 export function Ticking(props: {
   text: (now: number) => string;
   className?: string;
+  title?: string;
 }): React.JSX.Element {
-  return <span className={props.className ?? 'jp-GpuRemote-figure'}>{props.text(useClock())}</span>;
+  const { className = 'jp-GpuRemote-figure', title } = props;
+  return (
+    <span className={className} title={title}>
+      {props.text(useClock())}
+    </span>
+  );
 }
