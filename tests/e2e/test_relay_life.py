@@ -169,7 +169,7 @@ def test_a_gpu_that_nobody_has_is_an_error_with_a_way_on_until_the_settings_are_
 def test_a_notebook_that_is_only_opened_rents_nothing(
     work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_config(monkeypatch, tmp_path / "config", gpu="T4", cloud="fake")
+    write_config(monkeypatch, tmp_path / "config", gpu="T4", cloud="fake", ingress="192.0.2.9")
     spec = tmp_path / "share" / "kernels" / "rents"
     spec.mkdir(parents=True)
     code = (

@@ -598,7 +598,7 @@ def test_a_bound_machine_with_more_gpus_than_asked_for_is_used(
     assert fleet.find(T4, "nb") == machine
 
 
-@pytest.mark.parametrize("state", [S.DELETING, S.STOPPING, S.PREEMPTED])
+@pytest.mark.parametrize("state", [S.DELETING, S.PREEMPTED])
 def test_a_bound_machine_on_its_way_out_is_not_used(fleet: Fleet, registry: Registry, state: S) -> None:
     registry.update(launch(fleet, registry).name, state=state)
     assert fleet.find(T4, "nb") is None
