@@ -6,6 +6,7 @@ import contextlib
 import functools
 import os
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -63,7 +64,7 @@ class Hub:
         Raises:
             ConfigurationError: They can't be used.
         """
-        config = Config(self.given)
+        config = deepcopy(self.given)  # merging changes what is within, too
         config.merge(Config({"GpuRemote": given}))
         return load_settings(config)
 

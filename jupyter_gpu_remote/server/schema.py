@@ -56,6 +56,7 @@ def read_body(name: str, body: bytes) -> Any:
     """
     try:
         value = json.loads(body.decode("utf-8") or "{}", parse_constant=_no_number)
+        json.dumps(value, ensure_ascii=False).encode("utf-8")  # half a surrogate pair is no text
     except (ValueError, RecursionError) as e:
         raise _wrong(f"the body is no JSON ({e})", name) from e
     check(name, value)

@@ -7,6 +7,7 @@ import shlex
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from .. import catalog, spend
@@ -43,7 +44,8 @@ def machine_views(
     """
     spent, notebooks = registry.spent(), dict[str, list[str]]()
     for key, name in registry.bindings().items():
-        notebooks.setdefault(name, []).append(path_of(key))
+        if Path(key).exists():  # what has no file is known by its kernel, which tells people nothing
+            notebooks.setdefault(name, []).append(path_of(key))
     return [
         _machine(m, spent.get(m.name, 0.0), sorted(notebooks.get(m.name, ())), jobs.get(m.name))
         for m in machines
