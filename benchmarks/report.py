@@ -44,6 +44,9 @@ class Bar:
 BARS = (
     Bar("load_ext_ms", "<=", 60, "ms", "`%load_ext jupyter_gpu_remote`, imports included"),
     Bar("import_cloud_sdks", "<=", 0, "", "cloud SDK modules imported by it and by a first local cell"),
+    Bar("launch_calls_before_first_create", "<=", 5, "calls",
+        "what a launch, not the first one, asks of EC2 (emulated, answering at once) before a machine"),
+    Bar("launch_to_first_create_s", "<=", 1, "s", "and the time to it, in a fresh process"),
     Bar("warm_pass_vs_direct", "<=", 2.5, "×", "a `%%remote` cell with `pass` against a plain cell, loopback",
         ("warm_pass_remote_ms", "warm_pass_direct_ms")),
     Bar("warm_pass_vs_px", "<", 1, "×", "the same against ipyparallel's `%%px`",
