@@ -1,0 +1,58 @@
+"""What the tests in a browser need: Chromium, a built bundle, a server of its own."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import need
+from tests.ui.lab import Lab, browser_options, chromium, lab
+
+BUNDLE = Path(__file__).parents[2] / "jupyter_gpu_remote" / "labextension" / "package.json"
+# what JupyterLab itself says there
+NOT_OURS = ("favicon", "/lsp", "Failed to load resource: the server responded with a status of 404")
+
+
+def _need_all() -> None:
+    for module in ("jupyterlab", "notebook", "playwright"):
+        need(importlib.util.find_spec(module), f"{module} is not installed: pip install {module}")
+    need(chromium(), "no Chromium on PATH: apt-get install chromium")
+    need(BUNDLE.exists(), "the part for JupyterLab is not built: make labextension")
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """Start Chromium."""
+    _need_all()
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(**browser_options())
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser: Any) -> Iterator[Any]:
+    """Open an empty page, and fail when an error of ours was written to its console."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    page = context.new_page()
+    page.set_default_timeout(60_000)
+    said: list[str] = []
+    page.on("console", lambda m: said.append(f"{m.text} ({m.location})") if m.type == "error" else None)
+    page.on("pageerror", lambda error: said.append(f"uncaught: {error}"))
+    yield page
+    context.close()
+    ours = [text for text in said if not any(word in text for word in NOT_OURS)]
+    assert ours == [], "\n".join(ours)
+
+
+@pytest.fixture(scope="module")
+def server(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """Run JupyterLab as most people do."""
+    with lab(tmp_path_factory.mktemp("lab")) as it:
+        yield it

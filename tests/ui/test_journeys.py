@@ -1,0 +1,83 @@
+"""What a user does in JupyterLab, from launch to deletion, in a real browser on the local machine."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import wait_for
+from tests.ui import journey
+from tests.ui.lab import Lab, lab
+
+pytestmark = pytest.mark.timeout(240)
+
+
+@pytest.fixture(params=["plain", "hub"])
+def place(request: pytest.FixtureRequest, browser: Any, tmp_path: Path) -> Any:
+    """Run JupyterLab as on a laptop, and as under JupyterHub in the dark theme."""
+    if request.param == "plain":
+        with lab(tmp_path) as it:
+            yield it
+    else:
+        with lab(tmp_path, base_url="/user/x/", dark=True) as it:
+            yield it
+
+
+def machines(it: Lab) -> list[Any]:
+    found: list[Any] = json.loads(it.command("list", "--json").stdout)
+    return found
+
+
+def layout_with_our_panel_in_front(request: Any) -> bool:
+    if "api/workspaces" not in request.url or request.method != "PUT":
+        return False
+    left = request.post_data_json["data"]["layout-restorer:data"].get("left", {})
+    return bool(left.get("current") == "jp-gpu-remote")
+
+
+def test_a_notebook_is_taken_to_a_machine_and_back_home(place: Lab, page: Any) -> None:
+    journey.write(place.folder, "train.ipynb", journey.PLOT_AND_WIDGET)
+    journey.open_notebook(page, place, "train.ipynb")
+    journey.open_panel(page)
+    page.evaluate(WATCH_CHIPS)
+
+    journey.launch(page)
+    shown = page.evaluate("window.chips")
+    assert any("/" in chip for chip in shown) and shown[-1] == "ready"
+    assert journey.card(page).get_by_text("train.ipynb connected").is_visible()
+
+    journey.run_cell(page)
+    page.locator(".jp-OutputArea-output img").wait_for()
+    page.locator(".jp-OutputArea-output .widget-slider").wait_for()
+    home = page.locator(".jp-OutputArea-output", has_text="in ").last.inner_text()
+    assert home.strip() != f"in {place.folder}"
+
+    wait_for((place.folder / "plot.png").exists, "the file to come back")
+    page.locator('[data-id="filebrowser"]').click()
+    page.locator(".jp-DirListing-item", has_text="plot.png").wait_for()
+    with page.expect_request(layout_with_our_panel_in_front):
+        page.locator('[data-id="jp-gpu-remote"]').click()
+    page.keyboard.press("Control+s")
+
+    page.reload()
+    journey.card(page, "ready").get_by_text("train.ipynb connected").wait_for()
+    journey.kernel(page, "remote GPU")
+    journey.run_cell(page)
+
+    journey.delete(page)
+    assert machines(place) == []
+    page.get_by_role("button", name="Try the local machine").wait_for()
+
+
+WATCH_CHIPS = """() => {
+  window.chips = [];
+  const look = () => {
+    const chip = document.querySelector('.jp-GpuRemote-chip')?.textContent;
+    if (chip && chip !== window.chips.at(-1)) window.chips.push(chip);
+  };
+  new MutationObserver(look).observe(document.querySelector('.jp-GpuRemote'),
+    { subtree: true, childList: true, characterData: true });
+}"""
