@@ -87,6 +87,9 @@ BARS = (
         "first cell of a bare machine, before the notebook's packages are there; uv's cache is warm",
         ("kernel_ready_before_packages_s", "packages_ready_s")),
     Bar("env_second_use_s", "<=", 0.3, "s", "a cell that needs packages of an earlier notebook"),
+    Bar("loop_held_by_20_launches_ms", "<=", 20, "ms",
+        "longest that 20 launches at a time hold the event loop of Jupyter Server"),
+    Bar("list_100_machines_ms", "<=", 100, "ms", "the server's list of 100 machines"),
     Bar("agent_memory_mb", "<=", 60, "MB", "memory of the agent after the flood"),
 )  # fmt: skip
 KEYS = tuple(bar.key for bar in BARS)

@@ -137,10 +137,13 @@ def _answer(kernel: RemoteKernel, question: Message) -> None:
 
 @verb("End what died processes left behind, here and in the clouds.")
 def reap(desk: Desk) -> None:
-    """Bring the registry and the clouds together, and remove sockets of connections that are gone."""
+    """Bring registry and clouds together, and remove kernels and sockets of machines that are gone."""
     from .doctor import control_sockets
+    from .server.kernelspecs import refresh
 
     said = desk.fleet.reap()
+    with suppress(OSError):
+        refresh(desk.registry)
     _, stale = control_sockets()
     for path in stale:
         path.unlink(missing_ok=True)

@@ -201,6 +201,18 @@ def test_a_machine_of_the_command_line_appears_and_disappears(server: Server, cl
         assert spec_name(name) not in client.fetch("GET", "api/kernelspecs").body["kernelspecs"]
 
 
+def test_the_kernel_of_a_machine_that_ended_without_a_server_is_removed(own_server: Server) -> None:
+    name = own_server.cli("up", "--cloud", "local").stdout.rpartition("--on ")[2].strip()
+    own_server.start()
+    kernel = own_server.kernels / spec_name(name)
+    wait_for(kernel.exists, "the kernelspec")
+    own_server.end()
+    own_server.cli("down", name, "--yes")
+    assert kernel.exists()
+    own_server.cli("reap")
+    assert not kernel.exists()
+
+
 def test_a_machine_that_was_ended_from_outside_says_so(own_server: Server) -> None:
     client = own_server.start().client()
     name = client.job(client.ask("POST", "launches", {"cloud": "local"}))["machine"]
