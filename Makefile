@@ -49,7 +49,7 @@ system-demo: | $(STAMP)-venv
 	@tools/system_packages ssh rsync
 
 system-test: | $(STAMP)-venv
-	@tools/system_packages ssh rsync git sshd ip
+	@tools/system_packages ssh rsync git sshd ip fusermount3
 
 $(STAMP)-venv: tools/make_venv.py
 	@command -v $(PYTHON) >/dev/null || { echo "No $(PYTHON) here; Python 3.10 or newer is needed: make PYTHON=/path/to/python3" >&2; exit 1; }

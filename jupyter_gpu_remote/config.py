@@ -58,6 +58,16 @@ class GpuRemote(Configurable):
     ).tag(config=True, option="auto|FILE|none")
     sync = Bool(True, help="Keep the notebook's folder the same on both sides.").tag(config=True, option="")
 
+    mount = List(
+        Unicode(),
+        help="Buckets to mount: s3://bucket/folder:/data, gs://bucket:~/data:ro; can be given again.",
+    ).tag(config=True, option="URL:PATH[:ro]")
+    storage_role = Unicode(
+        "", help="AWS role that credentials for mounts are taken from, where your own can't be limited."
+    ).tag(config=True)
+    share_keys = Bool(
+        False, help="Let machines have your keys of an S3 server that can't limit keys to a bucket."
+    ).tag(config=True, option="")
     dry_run = Bool(False, help="Show which machines would be tried, in order, and launch none.").tag(
         config=True, option=""
     )

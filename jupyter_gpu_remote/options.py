@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
-from traitlets import Bool, Float, Int, TraitError, TraitType
+from traitlets import Bool, Float, Int, List, TraitError, TraitType
 
 from .config import GpuRemote
 from .errors import ConfigurationError, did_you_mean
@@ -120,7 +120,10 @@ def _parser() -> argparse.ArgumentParser:
             shown = f"Not: {text[0].lower()}{text[1:]}" if off else argparse.SUPPRESS
             on.add_argument(opposite, dest=name, action="store_false", help=shown)
         else:
-            group.add_argument(_option(name), dest=name, metavar=trait.metadata["option"], help=text)
+            again = "append" if isinstance(trait, List) else "store"
+            group.add_argument(
+                _option(name), dest=name, action=again, metavar=trait.metadata["option"], help=text
+            )
     run.add_argument("-h", "--help", action="store_true", help="Show this.")
     return parser
 

@@ -61,7 +61,7 @@ def ensure(needs: Mapping[str, Any], python: str, folder: str) -> dict[str, Any]
             return {**(state if found.get("state") == FAILED else {**state, **found}), "file": str(file)}
         if _are_met(requirements, python):
             return {**state, "state": READY, "step": "", "file": ""}
-        uv = _find_uv(python)
+        uv = find_uv(python)
         if uv is None:
             lacks = {"lacks": "uv", "architecture": platform.machine(), "libc": platform.libc_ver()[0]}
             return {**state, "state": FAILED, "error": "There is no uv on the machine.", "file": "", **lacks}
@@ -160,7 +160,7 @@ def _are_met(requirements: Sequence[str], python: str) -> bool:
         return False
 
 
-def _find_uv(python: str) -> str | None:
+def find_uv(python: str) -> str | None:
     """Return the uv that was brought here, else one that is here anyway."""
     ours = Path.home() / ".gpu-remote" / "bin" / "uv"
     beside = Path(python).with_name("uv")

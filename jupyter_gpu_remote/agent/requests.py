@@ -102,7 +102,7 @@ def attach(
     since = journal.next if since is None else min(since, journal.next)
     client.kernel, client.name, client.tail = found, name, journal.tail(since)
     ident = found.work.ident() if found.work else ""
-    began = early is not None and early["folder"] in (None, ident)
+    began = early is not None and early["folder"] in (None, ident) and agent.mounts.up()
     if early and began:
         found.send(wire.SHELL, [part.encode() for part in early["message"]])
     return {
@@ -116,6 +116,7 @@ def attach(
         "folder": ident,
         "began": began,
         "prospects": agent.prospects(),
+        "mounts": bool(agent.mounts),
         "kernel": {**found.facts, "id": found.id},
         "store": {
             "folder": str(agent.root / "store"),
@@ -155,6 +156,21 @@ def missing(agent: Agent, client: Client, blobs: Sequence[str]) -> list[str]:
     return [name for name in blobs if not ((folder / name).exists() or (folder / f"{name}.zst").exists())]
 
 
+def mount(agent: Agent, client: Client, **wanted: Any) -> Future[dict[str, Any]]:
+    """Mount a bucket, or give one that is mounted new credentials; see `Mounts.begin`."""
+    return agent.mounts.begin(**wanted)
+
+
+def unmount(agent: Agent, client: Client, path: str, anyway: bool = False) -> Future[dict[str, Any]]:
+    """Unmount what is mounted at a path, unless something on it is not in its bucket yet; or `anyway`."""
+    return agent.mounts.end(path, anyway)
+
+
+def mounts(agent: Agent, client: Client, hurry: bool = False) -> Future[list[dict[str, Any]]]:
+    """Tell what is mounted and what is on its way, which is to `hurry`; see `Mount.look`."""
+    return agent.mounts.look(hurry)
+
+
 def pause(agent: Agent, client: Client) -> None:
     """Take no more requests from anybody else: a newer agent is about to take over."""
     agent.pause(client)
@@ -182,6 +198,9 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
         stop,
         folder,
         missing,
+        mount,
+        unmount,
+        mounts,
         pause,
         release,
         quit,

@@ -27,12 +27,15 @@ from .keeper import Keeper
 from .kernels import HOLD, Kernel
 from .load import Load
 from .loop import Loop, safely
+from .mounts import Mounts
 from .notice import Notice
 
 _TICK = 1.0
 _GUARD_EVERY = 5.0
 _ALIVE_EVERY = 30.0
 """Seconds between two signs of life for whoever guards the machine when the agent does not."""
+_DRAIN = 120.0
+"""Seconds that a machine whose time is up may take to bring what was written to its buckets."""
 
 
 class Agent:
@@ -62,6 +65,7 @@ class Agent:
         self.later: list[Callable[[], None]] = []
         """What to do once all that is answered has been answered."""
         self.worker = ThreadPoolExecutor(1)
+        self.mounts = Mounts(root / "mounts", sockets)
         self.load = Load(lambda: [k.facts["pid"] for k in list(self.kernels.values())])
         self._heir: Client | None = None
         self._release: Release | None = None
@@ -111,6 +115,7 @@ class Agent:
             return
         self._looked_at = time.monotonic()
         self.keeper.look_around()
+        self.mounts.look_around()
         self._pass_notice_on()
         if time.monotonic() - self._guarded_at > _GUARD_EVERY:
             self._guarded_at = time.monotonic()
@@ -144,7 +149,9 @@ class Agent:
         if self._warned != (left <= WARNING):
             self._warned = not self._warned
             self._tell(ending=self._ending())
-        if left <= 0:
+            if not self._warned:
+                self.mounts.stay()
+        if left <= 0 and self.mounts.drained(_DRAIN):
             self.guard.power_off()
 
     def _pass_notice_on(self) -> None:
@@ -152,7 +159,9 @@ class Agent:
             self._notice = Notice(cloud, self._wake)
         if self._notice and self._notice.at and not self._leaving:
             self._leaving = True
-            self._tell(leaving=max(0.0, self._notice.at - time.time()))
+            left = max(0.0, self._notice.at - time.time())
+            self._tell(leaving=left)
+            self.mounts.drained(left)
 
     def _ending(self) -> dict[str, Any] | None:
         end = self.end()
@@ -283,6 +292,7 @@ class Agent:
         """End every kernel and stop."""
         for kernel in list(self.kernels.values()):
             self.keeper.end(kernel, "the agent was told to quit")
+        self.mounts.quit()
         self.running = False
 
     def pause(self, heir: Client) -> None:

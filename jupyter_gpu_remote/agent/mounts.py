@@ -1,0 +1,194 @@
+"""The buckets mounted on this machine: begun, watched, mounted again, drained."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from .mount import Mount, name_of
+from .rclone import VERSION, Lacking, place
+
+_PAUSE = 0.2
+"""Seconds between two looks at a queue that is being drained."""
+_AGAIN = 15.0
+"""Seconds between two attempts to mount again what was dropped and could not be mounted."""
+
+
+class Mounts:
+    """All mounts of one machine. Whatever takes time is done in threads of its own.
+
+    Args:
+        folder: What is kept of them.
+        sockets: Folder for unix sockets.
+    """
+
+    def __init__(self, folder: Path, sockets: Path) -> None:
+        self._folder = folder
+        self._sockets = sockets
+        self._mounts: dict[str, Mount] = {}
+        self._pool = ThreadPoolExecutor(8, "mounts")
+        self._repairs: dict[str, tuple[float, Future[None]]] = {}
+        self._drain: Future[None] | None = None
+        for kept in sorted(folder.glob("*/")):
+            mount = Mount(kept, sockets)
+            if mount.find():
+                self._mounts[mount.path] = mount
+
+    def __bool__(self) -> bool:
+        return bool(self._mounts)
+
+    def up(self) -> bool:
+        """Return whether all are mounted."""
+        return all(mount.up() for mount in list(self._mounts.values()))
+
+    def begin(
+        self, path: str, url: str, root: str, read_only: bool, expires: float, files: Mapping[str, str]
+    ) -> Future[dict[str, Any]]:
+        """Mount a bucket, or give the one that is mounted there new credentials.
+
+        Args:
+            path: Where; ``~`` and what is relative starts from the home folder.
+            url: What is mounted, for people.
+            root: What is mounted, for rclone.
+            read_only: Whether nothing can be written.
+            expires: When the credentials do, in Unix seconds; 0 for never.
+            files: Configuration and credentials, by name.
+
+        Returns:
+            What `look` tells of it; or ``lacks``, ``error`` and ``hint`` when it can't be done.
+        """
+        facts = {"url": url, "root": root, "read_only": read_only, "expires": expires}
+        return self._pool.submit(self._begin, path, facts, files)
+
+    def _begin(self, path: str, facts: dict[str, Any], files: Mapping[str, str]) -> dict[str, Any]:
+        try:
+            path = _absolute(path)
+        except ValueError as e:
+            return {"error": str(e)}
+        new = Mount(self._folder / name_of(facts["url"], path), self._sockets)
+        mount = self._mounts.setdefault(path, new)
+        with mount.lock:
+            if mount is not new and any(mount.facts[n] != facts[n] for n in ("url", "read_only")):
+                how = "read-only" if mount.facts["read_only"] else "for reading and writing"
+                return {"error": f"{mount.facts['url']} is mounted at {path} already, {how}"}
+            fresh = not mount.facts
+            try:
+                mount.make({**facts, "path": path}, files)
+                if not mount.up():
+                    mount.begin()
+                return mount.look(hurry=True)  # what failed for want of credentials is tried again
+            except Lacking as e:
+                mount.why = str(e)
+                self._forget(mount, fresh)
+                facts = {"place": str(place()), "version": VERSION, "architecture": platform.machine()}
+                return {**facts, "lacks": e.what, "error": str(e), "hint": e.hint}
+            except OSError as e:
+                mount.why = str(e)
+                self._forget(mount, fresh)
+                return {"error": str(e)}
+
+    def _forget(self, mount: Mount, fresh: bool) -> None:
+        """Keep nothing of a mount that never was; one that was dropped is tried again."""
+        if fresh:
+            self._mounts.pop(mount.path, None)
+            mount.end(anyway=True)
+
+    def end(self, path: str, anyway: bool) -> Future[dict[str, Any]]:
+        """Unmount what is mounted at `path`; the answer has an ``error`` when that is refused.
+
+        Args:
+            path: Where.
+            anyway: Also when something on it is not in the bucket yet.
+        """
+        return self._pool.submit(self._end, path, anyway)
+
+    def _end(self, path: str, anyway: bool) -> dict[str, Any]:
+        try:
+            mount = self._mounts[_absolute(path)]
+        except (KeyError, ValueError):
+            return {"error": f"nothing is mounted at {path}"}
+        with mount.lock:
+            try:
+                mount.end(anyway)
+            except OSError as e:
+                return {"error": str(e)}
+            self._mounts.pop(mount.path, None)
+        return {}
+
+    def look(self, hurry: bool = False) -> Future[list[dict[str, Any]]]:
+        """Tell of all of them, mounting again first what was dropped; see `Mount.look`."""
+        return self._pool.submit(self._look, hurry)
+
+    def _look(self, hurry: bool) -> list[dict[str, Any]]:
+        mounts = list(self._mounts.values())
+        for mount in mounts:
+            if not mount.up():
+                self._repair(mount)
+        return [mount.look(hurry) for mount in mounts if self._mounts.get(mount.path) is mount]
+
+    def look_around(self) -> None:
+        """Mount again what was dropped."""
+        now = time.monotonic()
+        for path, mount in list(self._mounts.items()):
+            at, repair = self._repairs.get(path, (-_AGAIN, None))
+            if now - at > _AGAIN and (repair is None or repair.done()) and not mount.up():
+                self._repairs[path] = (now, self._pool.submit(self._repair, mount))
+
+    def _repair(self, mount: Mount) -> None:
+        with mount.lock:
+            if mount.up() or self._mounts.get(mount.path) is not mount:
+                return
+            try:
+                mount.begin()
+                print(f"{mount.facts['url']} was dropped; it is mounted again at {mount.path}", flush=True)
+            except (OSError, Lacking) as e:
+                mount.why = str(e)
+
+    def drained(self, limit: float) -> bool:
+        """Begin to upload all that waits; return whether it is done, or the first to ask has waited `limit`.
+
+        What is not in the buckets by then is written to the log.
+        """
+        if not self._mounts:
+            return True
+        if self._drain is None:
+            self._drain = self._pool.submit(self._drain_all, limit)
+        return self._drain.done()
+
+    def stay(self) -> None:
+        """Forget about a drain: the machine goes on."""
+        self._drain = None
+
+    def _drain_all(self, limit: float) -> None:
+        end = time.monotonic() + limit
+        while left := [state for state in self._look(hurry=True) if state["count"]]:
+            if time.monotonic() > end:
+                for state in left:
+                    print(f"not in {state['url']}: {', '.join(state['names'])}", flush=True)
+                return
+            time.sleep(_PAUSE)
+
+    def quit(self) -> None:
+        """Unmount all; what is not uploaded stays in its cache."""
+        for mount in list(self._mounts.values()):
+            with mount.lock:
+                mount.end(anyway=True)
+        self._mounts.clear()
+
+
+def _absolute(path: str) -> str:
+    """Return a path as the system names it, without looking at it.
+
+    Raises:
+        ValueError: It names the home folder itself, or the root.
+    """
+    home = Path.home()
+    named = Path(os.path.normpath(home / Path(path).expanduser()))
+    if named in (home, *home.parents):
+        raise ValueError(f"{path} holds your home folder; name a folder below it, such as ~/data")
+    return str(named)

@@ -1,0 +1,234 @@
+"""Buckets mounted on one machine, as this side has it done: what is wanted, what is on its way."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Protocol
+
+from ..config import GpuRemote
+from ..errors import GpuRemoteError, StorageError
+from ..sync.report import size
+from ..transport.base import Transport
+from .access import Access, open_access
+from .faults import explain
+from .program import bring
+from .urls import Wanted, parse_bucket, parse_mount
+
+_MOUNT_LIMIT = 400.0
+"""Seconds; the machine may have to install rclone first, and the bucket to answer."""
+_LOOK_LIMIT = 60.0
+_RENEW = 1200.0
+"""Seconds before their end at which credentials are renewed."""
+_EVERY = 30.0
+"""Seconds between two looks whether it is time for that."""
+_PAUSE = 0.2
+_NAMED = 3
+_RUNS = "The machine still runs."
+
+Progress = Callable[[int, int, str], None]
+State = Mapping[str, Any]
+"""What the agent tells of one mount."""
+
+
+class Requests(Protocol):
+    """What puts requests to the agent of a machine."""
+
+    def request(self, op: str, timeout: float = ..., **arguments: Any) -> Any:
+        """Ask the agent for something and return its answer."""
+
+
+class Mounts:
+    """The mounts of one machine.
+
+    Args:
+        agent: Who asks the machine's agent.
+        transport: The way there.
+        config: The user's settings.
+        known: Whether something is mounted there already.
+    """
+
+    def __init__(self, agent: Requests, transport: Transport, config: GpuRemote, known: bool = True) -> None:
+        self._agent = agent
+        self._transport = transport
+        self._config = config
+        self._done: dict[str, str] = {}
+        self._expires: dict[str, float] = {}
+        self._any = known
+        self._closed = threading.Event()
+        self._renewer: threading.Thread | None = None
+
+    # -- mounting -----------------------------------------------------------------------------------
+
+    def ensure(self, wanted: Sequence[str], report: Callable[[str, str], None]) -> None:
+        """See that what is `wanted` is mounted, and that all that was mounted still is.
+
+        Raises:
+            StorageError: It is not, and cannot be.
+            ConfigurationError: A wanted mount can't be understood, or there are no credentials.
+        """
+        new = [text for text in wanted if text not in self._done]
+        for text in new:
+            self.mount(parse_mount(text), report, text)
+        if self._any and not new:
+            self.check(self.look())
+
+    def mount(self, wanted: Wanted, report: Callable[[str, str], None], text: str = "") -> State:
+        """Mount a bucket and return what the machine says of it.
+
+        Raises:
+            StorageError: It can't be mounted.
+        """
+        report("mounting", f"{wanted.bucket} at {wanted.path}")
+        state = self._put(wanted)
+        self._any = True
+        if text:
+            self._done[text] = state["path"]
+        return state
+
+    def _put(self, wanted: Wanted) -> State:
+        access = self._open(wanted)
+        arguments = {
+            "path": wanted.path,
+            "url": str(wanted.bucket),
+            "root": wanted.bucket.root,
+            "read_only": wanted.read_only,
+            "expires": access.expires,
+            "files": dict(access.files),
+        }
+        state = self._agent.request("mount", _MOUNT_LIMIT, **arguments)
+        if state.get("lacks") == "rclone" and "place" in state:
+            bring(self._transport, state["version"], state["architecture"], state["place"])
+            state = self._agent.request("mount", _MOUNT_LIMIT, **arguments)
+        if error := state.get("error"):
+            what = f"{wanted.bucket} could not be mounted at {wanted.path}"
+            raise StorageError(f"{what}: {explain(error)}.", hint=state.get("hint", ""), billed=_RUNS)
+        if access.expires:
+            self._expires[state["path"]] = access.expires
+            self._renew_from_now_on()
+        return dict(state)
+
+    def _open(self, wanted: Wanted) -> Access:
+        role, share_keys = self._config.storage_role, self._config.share_keys
+        return open_access(wanted.bucket, wanted.read_only, role, share_keys)
+
+    def unmount(self, path: str, anyway: bool = False) -> None:
+        """Unmount what is at `path`.
+
+        Raises:
+            StorageError: Something there is not in the bucket yet, and is not to be left out `anyway`.
+        """
+        if error := self._agent.request("unmount", _LOOK_LIMIT, path=path, anyway=anyway).get("error"):
+            raise StorageError(f"{path} stays mounted: {error}.", billed=_RUNS)
+        self._expires.pop(path, None)
+        self._done = {text: at for text, at in self._done.items() if at != path}
+
+    # -- what is on its way -------------------------------------------------------------------------
+
+    def look(self, hurry: bool = False) -> list[State]:
+        """Return what the machine says of its mounts; what was dropped is mounted again first."""
+        states: list[State] = self._agent.request("mounts", _LOOK_LIMIT, hurry=hurry)
+        self._any = bool(states)
+        for state in states:
+            if state["expires"]:
+                self._expires[state["path"]] = state["expires"]
+                self._renew_from_now_on()
+        return states
+
+    @staticmethod
+    def check(states: Iterable[State]) -> None:
+        """Raise `StorageError` when one of the mounts is not there."""
+        for state in states:
+            if not state["up"]:
+                url, path = state["url"], state["path"]
+                raise StorageError(
+                    f"{url} is not mounted at {path} any more: {explain(state['why']) or 'it was dropped'}."
+                    " What is written there now would stay on the machine.",
+                    hint=f"Mend that and run the cell again; or let it be: `%remote unmount {path} --yes`.",
+                    billed=_RUNS,
+                )
+
+    def pending(self) -> list[State]:
+        """Return the mounts with something that is not in their bucket yet."""
+        return [state for state in self.look() if state["count"]] if self._any else []
+
+    def flush(self, progress: Progress, limit: float) -> list[State]:
+        """Have all that waits uploaded; return the mounts with something left after `limit` seconds.
+
+        What somebody still writes to is not waited for.
+        """
+        if not self._any:
+            return []
+        end, most = time.monotonic() + limit, 0
+        while left := [state for state in self.look(hurry=True) if state["count"] or not state["up"]]:
+            waits = [state for state in left if state["count"] > len(state["open"])]
+            if not waits or time.monotonic() > end:
+                break
+            size = sum(state["bytes"] for state in left)
+            most = max(most, size)
+            progress(most - size, most, "uploading to " + ", ".join(state["url"] for state in waits))
+            time.sleep(_PAUSE)
+        return left
+
+    # -- credentials --------------------------------------------------------------------------------
+
+    def _renew_from_now_on(self) -> None:
+        if self._renewer is None and not self._closed.is_set():
+            self._renewer = threading.Thread(target=self._renew, name="credentials of mounts", daemon=True)
+            self._renewer.start()
+
+    def _renew(self) -> None:
+        while not self._closed.wait(_EVERY):
+            try:
+                self.renew()
+            except (GpuRemoteError, OSError):
+                continue  # the next try may go better, and the next cell tells of it
+
+    def renew(self) -> None:
+        """Give new credentials to mounts whose own end soon.
+
+        Raises:
+            StorageError: There are none to be had.
+        """
+        if not any(at - time.time() < _RENEW for at in self._expires.values()):
+            return
+        for state in self.look():
+            if state["expires"] and state["expires"] - time.time() < _RENEW:
+                self._put(Wanted(parse_bucket(state["url"]), state["path"], state["read_only"]))
+
+    def close(self) -> None:
+        """Renew nothing any more; the mounts stay."""
+        self._closed.set()
+
+
+def on_its_way(states: Sequence[State]) -> str:
+    """Return in a line what is not in its bucket yet; empty when all is."""
+    return " · ".join(_what(state) for state in states if state["count"])
+
+
+def _what(state: State) -> str:
+    count, names = state["count"], list(state["names"][:_NAMED])
+    more = f" and {count - len(names)} more" if count > len(names) else ""
+    files = f"{count} {'file' if count == 1 else 'files'} ({size(state['bytes'])})"
+    text = f"{files} on the way to {state['url']}: {', '.join(names)}{more}"
+    if state["open"]:
+        text += f"; still open: {', '.join(state['open'][:_NAMED])}"
+    if why := explain(state["error"]):
+        text += f"; {why}"
+    return text
+
+
+def left_behind(states: Sequence[State]) -> list[str]:
+    """Return in sentences, by name, what did not reach its bucket."""
+    said = []
+    for state in states:
+        why = explain(state["error"] or state["why"])
+        if not state["up"]:
+            said.append(f"{state['url']} is not mounted any more, what was last written may be lost: {why}")
+            continue
+        names = [f"{name} (still open)" if name in state["open"] else name for name in state["names"]]
+        more = f" and {state['count'] - len(names)} more" if state["count"] > len(names) else ""
+        because = f": {why}" if why else ""
+        said.append(f"not in {state['url']}{because}: {', '.join(names)}{more}")
+    return said

