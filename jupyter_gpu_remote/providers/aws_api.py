@@ -66,6 +66,7 @@ class Api:
         """
         from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
         from botocore.exceptions import ConnectionError as NoConnection
+        from botocore.parsers import ResponseParserError
 
         client = self._client(service, region)
         method = getattr(client, client_method(action))
@@ -82,9 +83,11 @@ class Api:
                 error.__cause__ = e
                 if error.cloud_code not in THROTTLED | UNSURE:
                     break
-            except (HTTPClientError, NoConnection) as e:
+            except (HTTPClientError, NoConnection, ResponseParserError) as e:
+                why = "nothing that can be read" if isinstance(e, ResponseParserError) else e
                 error = ProviderError(
-                    f"AWS does not answer in {region}: {e}.", hint="Check the network connection, try again."
+                    f"AWS does not answer in {region}: {why}.",
+                    hint="Check the network connection, try again.",
                 )
                 error.__cause__ = e
                 if attempt:  # each took seconds
