@@ -25,6 +25,8 @@ from .workers import Workers
 BASE = "gpu-remote/api"
 LARGEST = 64 * 1024
 """Bytes of the largest body that is read."""
+_NOT_OURS = {"no_track_activity", "token", "_xsrf"}
+"""Words of a URL's query that are for Jupyter Server."""
 _CODES = {400: "invalid", 403: "forbidden", 404: "not-found", 405: "method", 413: "too-large"}
 
 
@@ -103,8 +105,9 @@ class Handler(APIHandler):  # type: ignore[misc]  # untyped here
         return schema.read_body(route.takes, self.request.body)
 
     def _arguments(self) -> dict[str, list[str]]:
-        names = [name for name in self.request.query_arguments if name not in ("no_track_activity", "token")]
-        return {name: self.get_query_arguments(name) for name in names}
+        names = self.request.query_arguments.keys() - _NOT_OURS
+        # a bare number is there to have nobody answer from a cache
+        return {name: self.get_query_arguments(name) for name in names if not name.isdigit()}
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         """Tell what Jupyter Server refuses, and faults of ours, as problems."""

@@ -68,16 +68,17 @@ class Watcher:
     def _look(self) -> None:
         newest = self._registry.events(limit=1)
         last = newest[-1].id if newest else 0
-        if self._last is None or last < self._last:  # the first look, or another file in its place
-            refresh(self._registry)
-            self._last = last
         if last == self._last:
             return
-        events = [e for e in self._registry.events(self._last) if e.kind != UNTOLD]
-        refresh(self._registry)
+        events: list[Event] = []
+        if self._last is not None and last > self._last:  # else the first look, or another file in its place
+            events = [e for e in self._registry.events(self._last) if e.kind != UNTOLD]
         self._last = last
-        for event in events[-_MOST:]:
-            self._tell(_notice(event))
+        try:
+            refresh(self._registry)
+        finally:
+            for event in events[-_MOST:]:
+                self._tell(_notice(event))
 
 
 def _notice(event: Event) -> dict[str, Any]:

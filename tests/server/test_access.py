@@ -94,6 +94,11 @@ def test_reading_and_writing_are_different_rights(own_server: Server) -> None:
         refused(client.ask("PUT", "binding", {"notebook": "a", "machine": "b"}), 403)
 
 
+def test_what_a_url_says_to_jupyter_server_is_not_for_us(server: Server) -> None:
+    asked = "gpu-remote/api/machines?token=a-token&no_track_activity=1&1795420144772"
+    assert server.client(None).fetch("GET", asked).status == 200
+
+
 def test_every_path_and_method_that_is_not_there_is_refused(client: Client) -> None:
     refused(client.ask("GET", "nothing"), 404)
     refused(client.ask("POST", "nothing/at/all", {}), 404)
