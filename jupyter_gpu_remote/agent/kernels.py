@@ -30,6 +30,7 @@ HOLD = 0.005
 """Seconds; a cell that does nothing is over by then."""
 """In the parent header of what answers a message from the agent itself: no client's business."""
 _WELCOME = b'"iopub_welcome"'
+_NOW = int(zmq.NOBLOCK)
 _DRAIN = 2.0
 _MOMENT_MS = 5
 """Seconds for what a dead process has left in its sockets; after this many milliseconds nothing comes."""
@@ -229,7 +230,7 @@ class Kernel:
         socket = self.sockets[channel]
         for _ in range(limit):
             try:
-                frames = socket.recv_multipart(zmq.NOBLOCK, copy=False)
+                frames = socket.recv_multipart(_NOW, copy=False)
             except zmq.Again:
                 return
             start = next((i for i, f in enumerate(frames) if f.buffer == _DELIMITER), None)

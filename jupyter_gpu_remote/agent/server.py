@@ -17,8 +17,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import zmq
-
 from . import requests, wire
 from .clients import Client
 from .guard import WARNING, End, Guard, Use
@@ -26,7 +24,7 @@ from .handover import Release
 from .keeper import Keeper
 from .kernels import HOLD, Kernel
 from .load import Load
-from .loop import Loop, safely
+from .loop import READ, WRITE, Loop, safely
 from .mounts import Mounts
 from .notice import Notice
 
@@ -194,7 +192,7 @@ class Agent:
     def _watch(self, client: Client) -> None:
         """Have the poller look for what may happen next on a client's connection."""
         hears = client.reads_answers and self._heir in (None, client)
-        events = (zmq.POLLIN if hears else 0) | (zmq.POLLOUT if client.waits else 0)
+        events = (READ if hears else 0) | (WRITE if client.waits else 0)
         if events != client.events:
             client.events = events
             self._loop.change(client.socket.fileno(), events)
@@ -207,9 +205,9 @@ class Agent:
         self._watch(client)
 
     def _serve_client(self, client: Client, events: int) -> None:
-        if events & zmq.POLLOUT:
+        if events & WRITE:
             self._flush(client)
-        if not events & ~zmq.POLLOUT or client.socket.fileno() < 0:
+        if not events & ~WRITE or client.socket.fileno() < 0:
             return
         try:
             data = client.socket.recv(1 << 20)
