@@ -27,7 +27,11 @@ export function percent(share: number): string {
 
 /** The time of day of a Unix time, in the user's way. */
 export function clock(at: number): string {
-  return new Date(at * 1000).toLocaleTimeString([], { hour: '2-digit', minute: '2-digit' });
+  return new Date(at * 1000).toLocaleTimeString([], {
+    hour: '2-digit',
+    minute: '2-digit',
+    hourCycle: 'h23'
+  });
 }
 
 /** The last part of a path. */

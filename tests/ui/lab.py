@@ -1,4 +1,4 @@
-"""A JupyterLab or Notebook of its own, for tests and for pictures: nothing of the user's is seen or touched."""
+"""A JupyterLab or Notebook of its own, for tests and pictures; nothing of the user's is seen or touched."""
 
 from __future__ import annotations
 

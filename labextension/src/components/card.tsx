@@ -1,6 +1,5 @@
 import {
   closeIcon,
-  downloadIcon,
   listIcon,
   deleteIcon,
   runIcon,
@@ -104,7 +103,12 @@ function Alive({ machine, status, history }: IProps): React.JSX.Element {
           <Ticking
             className="jp-GpuRemote-meta"
             title={status.ends_why ?? ''}
-            text={now => trans.__('ends in %1 if unused', left(status, now))}
+            text={now => {
+              const words = status.kernels.some(kernel => kernel.running)
+                ? 'ends in %1'
+                : 'unused, ends in %1';
+              return trans.__(words, left(status, now));
+            }}
           />
           {can('extend') ? (
             <button
@@ -136,13 +140,6 @@ function Alive({ machine, status, history }: IProps): React.JSX.Element {
           />
         ) : null}
         <IconButton icon={listIcon} label={trans.__('Logs')} onClick={run(CommandIDs.logs)} />
-        {can('pull') ? (
-          <IconButton
-            icon={downloadIcon}
-            label={trans.__('Fetch changed files')}
-            onClick={run(CommandIDs.pull)}
-          />
-        ) : null}
         {can('stop') ? (
           <IconButton icon={stopIcon} label={trans.__('Stop…')} onClick={run(CommandIDs.stop)} />
         ) : null}

@@ -4,6 +4,7 @@ import { money } from '../format';
 import { type Form, gpuNames, isRented, queryOf, requestOf } from '../form';
 import { problemOf } from '../requests';
 import type * as Api from '../schema';
+import { CommandIDs } from '../tokens';
 import { type IAnswer, useAnswer, useMachines, useNotebook, usePanel } from './context';
 import { ProblemBox } from './parts';
 
@@ -152,11 +153,21 @@ export function LaunchForm(props: {
 }
 
 function Estimate({ answer, problem }: IAnswer<Api.OfferList>): React.JSX.Element {
-  const { trans } = usePanel();
+  const { commands, trans } = usePanel();
   const [best] = answer?.offers ?? [];
   const failed = problem ?? answer?.problem;
   if (failed) {
-    return <ProblemBox problem={failed} />;
+    return (
+      <ProblemBox problem={failed}>
+        <button
+          type="button"
+          className="jp-GpuRemote-small"
+          onClick={() => void commands.execute(CommandIDs.launchLocal)}
+        >
+          {trans.__('Try the local machine')}
+        </button>
+      </ProblemBox>
+    );
   }
   return (
     <p className="jp-GpuRemote-estimate" aria-live="polite">

@@ -24,7 +24,7 @@ export function Sidebar(): React.JSX.Element {
   };
   return (
     <>
-      <header className="jp-GpuRemote-row">
+      <div className="jp-GpuRemote-head jp-GpuRemote-row">
         <h2>{trans.__('GPU machines')}</h2>
         <IconButton
           icon={addIcon}
@@ -43,7 +43,7 @@ export function Sidebar(): React.JSX.Element {
             onClick={run(CommandIDs.settings)}
           />
         ) : null}
-      </header>
+      </div>
       <Budget />
       {machines.problem ? <ProblemBox problem={machines.problem} /> : null}
       {machines.settings?.problem ? <ProblemBox problem={machines.settings.problem} /> : null}

@@ -56,10 +56,11 @@ export function ProblemBox(props: {
 }): React.JSX.Element {
   const { trans } = usePanel();
   const { message, billed, hint } = props.problem;
+  const [first, ...rest] = message.split(/(?<=[.!?]) /);
   return (
     <div role="alert" className="jp-GpuRemote-problem">
       <p>
-        <b>{message}</b>
+        <b>{first}</b> {rest.join(' ')}
       </p>
       {billed ? <p>{billed}</p> : null}
       {hint ? (
