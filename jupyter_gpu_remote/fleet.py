@@ -15,6 +15,7 @@ from .errors import (
     NoCapacityError,
     ProviderAuthError,
     ProviderError,
+    QuotaError,
 )
 from .ingress import ingress
 from .limits import check_budget
@@ -138,16 +139,20 @@ class Fleet:
             NoCapacityError: There is none; the message says what one on demand costs.
             GpuRemoteError: As `offers`.
         """
-        offers = self.offers(request)
         if request.spot is not None or self._config.spot_or_on_demand:
-            return offers
-        if spot := [offer for offer in offers if offer.spot or not offer.region]:
-            return spot
-        raise NoCapacityError(
-            f"No spot machine with {request.gpu or 'what was asked for'} is offered now.",
-            hint=f"One on demand can be had: {offers[0].title}. Take it with --on-demand, or take either with"
-            " --spot-or-on-demand.",
-        )
+            return self.offers(request)
+        try:
+            return self.offers(replace(request, spot=True))  # what is on demand need not be waited for
+        except (NoCapacityError, QuotaError, ConfigurationError) as e:
+            try:
+                other = self.offers(replace(request, spot=False))[0]
+            except GpuRemoteError:
+                raise e from None
+            raise NoCapacityError(
+                f"No spot machine with {request.gpu or 'what was asked for'} is offered now.",
+                hint=f"One on demand can be had: {other.title}. Take it with --on-demand, or take either with"
+                " --spot-or-on-demand.",
+            ) from e
 
     def launch(self, request: GpuRequest, notebook: str, report: Report, prepare: Prepare) -> Machine:
         """Rent the cheapest machine that fits, bring it to ready, and bind `notebook` to it.

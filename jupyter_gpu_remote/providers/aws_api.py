@@ -24,8 +24,8 @@ _ATTEMPTS = 5
 """Calls until AWS counts as too busy."""
 _PAUSE = 0.25
 """Seconds; each pause between two calls is twice as long as the one before, the last one four seconds."""
-_AT_ONCE = 16
-"""Regions that are asked at the same time."""
+AT_ONCE = 16
+"""Regions, or other things, that are asked at the same time."""
 _PERMISSIONS = {"service-quotas": "servicequotas"}
 """Services that permissions know by another name."""
 
@@ -99,7 +99,7 @@ class Api:
             _session.cache_clear()  # so that a login from now on counts
         raise error
 
-    def pages(self, service: str, region: str, action: str, key: str, **params: Any) -> list[dict[str, Any]]:
+    def pages(self, service: str, region: str, action: str, key: str, **params: Any) -> list[Any]:
         """Return what all pages of an answer have under `key`."""
         found: list[dict[str, Any]] = []
         while True:
@@ -152,7 +152,7 @@ class Api:
             except ProviderError as e:
                 return e
 
-        with ThreadPoolExecutor(max(1, min(_AT_ONCE, len(regions)))) as pool:
+        with ThreadPoolExecutor(max(1, min(AT_ONCE, len(regions)))) as pool:
             for answer in pool.map(attempt, regions):
                 if isinstance(answer, ProviderError):
                     errors.append(answer)
@@ -230,7 +230,7 @@ def _client(session: Any, service: str, region: str) -> Any:
 
     # what is repeated, and how often, is for the table to say: botocore repeats a lack of capacity too
     config = Config(
-        connect_timeout=5, read_timeout=20, retries={"total_max_attempts": 1}, max_pool_connections=_AT_ONCE
+        connect_timeout=5, read_timeout=20, retries={"total_max_attempts": 1}, max_pool_connections=AT_ONCE
     )
     return session.client(service, region_name=region, config=config)
 

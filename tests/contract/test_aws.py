@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -16,6 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from jupyter_gpu_remote import catalog
 from jupyter_gpu_remote.config import GpuRemote
 from jupyter_gpu_remote.errors import (
     ConfigurationError,
@@ -390,6 +391,79 @@ def test_offers_have_spot_prices_of_now_and_list_prices_on_demand(ec2: Ec2, prov
     assert on_demand.price > 3 and on_demand.stopped_price == pytest.approx(200 * 0.10 / 730, abs=1e-3)
 
 
+def listed(ec2: Ec2, provider: AwsProvider, **more: Any) -> dict[str, float]:
+    """Return the prices on demand by region, without the disk and the address."""
+    found = provider.offers(replace(FOUR_T4, spot=False, **more))
+    return {o.region: round(o.price - 100 * 0.10 / 730 - 0.005, 2) for o in found}
+
+
+def test_where_the_catalog_has_no_list_price_aws_is_asked_for_it(ec2: Ec2, provider: AwsProvider) -> None:
+    ec2.list_prices = {("g4dn.12xlarge", "us-west-2"): 4.5, ("g4dn.12xlarge", "eu-west-1"): 4.7}
+    shipped = catalog.prices("aws", "g4dn.12xlarge")["us-east-1"].on_demand
+    expected = {"us-east-1": pytest.approx(shipped, abs=0.01), "us-west-2": 4.5, "eu-west-1": 4.7}
+    assert listed(ec2, provider) == expected
+    assert {c.region for c in ec2.calls("GetProducts")} == {"us-east-1"}
+
+
+def test_a_list_price_is_asked_for_once_a_day(ec2: Ec2, provider: AwsProvider) -> None:
+    ec2.list_prices = {("g4dn.12xlarge", "us-west-2"): 4.5}
+    listed(ec2, provider)
+    ec2.forget_calls()
+    listed(ec2, provider)
+    assert ec2.calls("GetProducts") == []
+
+
+def test_where_the_catalog_has_the_list_price_nobody_is_asked_for_it(ec2: Ec2, provider: AwsProvider) -> None:
+    assert set(listed(ec2, provider, region="us-east-1")) == {"us-east-1"}
+    assert ec2.calls("GetProducts") == []
+
+
+def test_a_launch_asks_for_no_list_price_unless_it_may_be_on_demand(ec2: Ec2, fleet: Fleet) -> None:
+    launch(fleet, replace(FOUR_T4, spot=None))
+    assert ec2.calls("GetProducts") == []
+
+
+def test_all_types_are_asked_for_at_the_same_time(ec2: Ec2, provider: AwsProvider) -> None:
+    request = GpuRequest(gpu="T4", cloud="aws", spot=False)
+    ec2.latency = 0.2
+    provider.offers(request)
+    types = {f["Value"] for c in ec2.calls("GetProducts") for f in c.params["Filters"][:1]}
+    assert len(types) == len(catalog.matching("aws", request)) <= ec2.busiest
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        lambda ec2: ec2.deny("pricing:GetProducts"),
+        lambda ec2: ec2.refuse("", "InternalErrorException", 500, action="GetProducts"),
+        lambda ec2: ec2.throttle("GetProducts", 99),
+    ],
+    ids=["denied", "broken", "busy"],
+)
+def test_without_list_prices_of_aws_those_of_the_catalog_are_offered(
+    ec2: Ec2, provider: AwsProvider, fault: Callable[[Ec2], None]
+) -> None:
+    fault(ec2)
+    assert set(listed(ec2, provider)) == {"us-east-1"}
+    everything = provider.offers(replace(FOUR_T4, spot=None))
+    assert len([o for o in everything if o.spot]) == ZONES
+
+
+def test_when_no_price_is_known_the_reason_is_named(ec2: Ec2, provider: AwsProvider) -> None:
+    ec2.deny("pricing:GetProducts")
+    with pytest.raises(NoCapacityError, match="price is unknown") as caught:
+        listed(ec2, provider, region="eu-west-1")
+    assert "pricing:GetProducts" in caught.value.message and "docs/aws.md" in caught.value.hint
+
+
+def test_a_launch_that_finds_nothing_says_where_no_price_was_known(ec2: Ec2, fleet: Fleet) -> None:
+    ec2.deny("pricing:GetProducts")
+    ec2.refuse("", "InsufficientInstanceCapacity", 500)
+    with pytest.raises(NoCapacityError) as caught:
+        launch(fleet, replace(FOUR_T4, spot=False))
+    assert "Left out on demand in eu-west-1, us-west-2" in caught.value.hint
+
+
 def test_every_zone_of_every_enabled_region_has_an_offer(ec2: Ec2, provider: AwsProvider) -> None:
     zones = [zone for zones in ec2.zones.values() for zone in zones]
     assert sorted(o.zone for o in provider.offers(FOUR_T4)) == sorted(zones)
@@ -709,7 +783,7 @@ def test_the_policy_in_the_docs_allows_every_call_that_is_made(
     provider.stop(kept)
     ec2.settle()
     provider.start(kept)
-    services = {"GetParameter": "ssm", "GetServiceQuota": "servicequotas"}
+    services = {"GetParameter": "ssm", "GetServiceQuota": "servicequotas", "GetProducts": "pricing"}
     made = {f"{services.get(c.action, 'ec2')}:{c.action}" for c in ec2.calls()}
     assert made <= allowed
-    assert {"ec2:RunInstances", "ec2:TerminateInstances", "ec2:StartInstances"} <= made
+    assert {"ec2:RunInstances", "ec2:TerminateInstances", "ec2:StartInstances", "pricing:GetProducts"} <= made

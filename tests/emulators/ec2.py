@@ -25,7 +25,11 @@ from .hosts import Hosts
 ZONES = {"us-east-1": "abcdef", "us-west-2": "abcd", "eu-west-1": "abc"}
 """The regions that the account has enabled, and the letters of their zones: 13."""
 
-SERVICES = {"AmazonSSM": "ssm", "ServiceQuotasV20190624": "servicequotas"}
+SERVICES = {
+    "AmazonSSM": "ssm",
+    "AWSPriceListService": "pricing",
+    "ServiceQuotasV20190624": "servicequotas",
+}
 """What permissions call the services that are asked in JSON."""
 
 
@@ -54,6 +58,7 @@ class Ec2(Market, Actions):
         busiest: The most calls that were in progress at the same time.
         lag: How many times a new machine is asked for in vain, as it is not known everywhere yet.
         prices: Dollars an hour by type and zone of spot machines; others cost half a dollar.
+        list_prices: Dollars an hour by type and region of machines on demand; others are not listed.
         quotas: Virtual cores by the code of the quota, or by region and code.
     """
 
