@@ -26,6 +26,7 @@ from .notebook import Notebook
 from .raised import remote_error, show_once
 from .relay import Relay
 from .status import StatusLine, for_shell
+from .storage.following import Following
 from .sync import FolderSync
 
 if TYPE_CHECKING:
@@ -77,6 +78,7 @@ class RemoteCells:
         self.local = LocalSide(shell)
         self.exchange: Exchange | None = None
         self._machine = ""
+        self._following: Following | None = None
         self._next_cell: tuple[str, GpuRemote, bool] | None = None
         self._early: Early | None = None
         self._outgoing: tuple[Execution | None, Outgoing] = None, Outgoing({})
@@ -146,6 +148,9 @@ class RemoteCells:
             self._next_cell = cell, config, whole
             if execution := self._prepare_and_begin(request, config):
                 return execution
+        if notebook.mounts is not None:
+            notebook.mounts.ensure(config, self._status.phase)
+            self._status.end()
         if notebook.sync is not None and config.sync and self._transfer(notebook.sync.push):
             self.local.wants.folder_changed()
         assert notebook.kernel is not None and self.exchange is not None
@@ -180,7 +185,7 @@ class RemoteCells:
         if self._next_cell is None:
             return None
         cell, config, whole = self._next_cell
-        if config.in_ or config.out or self.local.wants.any(config.env):
+        if config.in_ or config.out or config.mount or self.local.wants.any(config.env):
             return None
         outgoing = alone(cell, self.shell.user_ns if config.auto_in else {})
         folder = sync.expects() if sync is not None and config.sync else None
@@ -263,11 +268,20 @@ class RemoteCells:
         if execution.files_changed and self._keeps_folder and self.notebook.sync is not None:
             self.notebook.sync.remote_changed()
             self._transfer(self.notebook.sync.pull)
+        self._follow_uploads()
         ours, outgoing = self._outgoing
         was_run = ours is not execution or self._settle(outgoing, reply)
         if reply["status"] != "ok":
             raise remote_error(reply, shown)
         return was_run
+
+    def _follow_uploads(self) -> None:
+        """Tell what the cell has written to buckets and is not there yet."""
+        if self._following:
+            self._following.stop()
+        if self.notebook.mounts is not None:
+            say, lives = StatusLine(for_shell(self.shell)).end, hasattr(self.shell, "kernel")
+            self._following = Following(self.notebook.mounts, say, lives)
 
     def _settle(self, outgoing: Outgoing, reply: dict[str, Any]) -> bool:
         assert self.exchange is not None

@@ -33,6 +33,7 @@ from .kernelverbs import carry_out
 from .model import GpuRequest
 from .notebook import Notebook, notebook_key
 from .status import StatusLine, in_cell
+from .storage.following import Following
 from .sync import FolderSync
 from .typed import read_cell
 from .unready import KERNEL_INFO, Passage
@@ -73,6 +74,7 @@ class RelayKernel:
         self._early = True
         self._begun = ""
         self._bringer = Bringer()
+        self._following: Following | None = None
 
     # -- the main thread: one thing after another -----------------------------------------------------
 
@@ -170,6 +172,10 @@ class RelayKernel:
             with self._passage.waits(), self._interrupts.raised():
                 self._prepare(request, config)
             self._status = StatusLine(self._place(cell))
+        if notebook.mounts is not None:
+            with self._interrupts.raised():
+                notebook.mounts.ensure(config, self._status.phase)
+            self._status.end()
         if notebook.sync is not None and config.sync:
             with self._interrupts.raised():
                 pushed = notebook.sync.push()
@@ -210,6 +216,10 @@ class RelayKernel:
         self._warn(cell, execution.warnings())
         if execution.files_changed and notebook.sync is not None and sync:
             self._fetch(notebook.sync, cell)
+        if self._following:
+            self._following.stop()
+        if notebook.mounts is not None:
+            self._following = Following(notebook.mounts, StatusLine(self._place(cell)).end, lives=True)
         self._count = reply.get("execution_count", self._count)
         self._bringer.ran(reply)
         if reply["status"] != "ok":

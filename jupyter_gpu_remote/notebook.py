@@ -6,6 +6,7 @@ import base64
 import contextlib
 import functools
 import hashlib
+import math
 import os
 import platform
 import threading
@@ -26,6 +27,7 @@ from .model import GpuRequest, Machine
 from .reaper import reap_in_background
 from .registry import Registry
 from .removal import blob_folder, sync_folder
+from .storage.mounts import Mounts, left_behind
 from .sync import FolderSync
 from .sync.remote import AgentFolder
 from .tables import duration
@@ -134,6 +136,7 @@ class Notebook:
         self.live: LiveMachine | None = None
         self.kernel: RemoteKernel | None = None
         self.sync: FolderSync | None = None
+        self.mounts: Mounts | None = None
         self._listener = listener
         self._progress = progress
         self._warn = warn
@@ -223,6 +226,7 @@ class Notebook:
         known = self.kernel.open(early=self._on_kernel(self.kernel, self.sync))
         if self.sync is not None:
             self.sync.meet(known["folder"], in_step=known["began"])
+        self.mounts = Mounts(self.kernel, self.live.transport, self.config, known["mounts"])
 
     def _ends(self, machine: Machine, event: Mapping[str, Any]) -> None:
         """Tell that the machine will end, and save what is on it meanwhile."""
@@ -234,11 +238,11 @@ class Notebook:
                 hint="Run the cell again in a minute: it launches another machine.",
             )
             self._warn(f"{machine.provider} takes {machine.name} back in {left:.0f} s · saving files")
-            self._in_thread(lambda: self._leave(machine, at))
+            self._in_thread(lambda: self._leave(machine, at, time.monotonic() + left))
         elif ending := event["ending"]:
             kept = "" if machine.ends_at and time.time() + ending["in"] >= machine.ends_at - 1 else _KEEP
             self._warn(f"{machine.name} ends in {duration(ending['in'])}: {ending['why']}{kept}")
-            self._in_thread(self._save)
+            self._in_thread(self._save_all)
         else:
             self._warn("")
 
@@ -250,13 +254,23 @@ class Notebook:
         report = self.sync.pull()
         return "all files are here" if not report.warnings() else " ".join(report.warnings())
 
-    def _leave(self, machine: Machine, at: str) -> None:
+    def _save_all(self, until: float = math.inf) -> str:
+        """Fetch changed files, and have what is on its way to buckets uploaded; return what came of it."""
+        try:
+            saved = [self._save()]
+        except GpuRemoteError as e:
+            saved = [f"its files could not be fetched ({e.message})"]
+        try:
+            left = self.mounts.flush(self._progress, until - time.monotonic()) if self.mounts else []
+            saved += left_behind(left)
+        except GpuRemoteError as e:
+            saved.append(f"what was on its way to buckets is not known ({e.message})")
+        return "; ".join(saved)
+
+    def _leave(self, machine: Machine, at: str, until: float) -> None:
         """Save what is on a machine that is taken back, and end it."""
         kernel = self.kernel
-        try:
-            saved = self._save()
-        except GpuRemoteError as e:
-            saved = f"its files could not be fetched ({e.message})"
+        saved = self._save_all(until)
         note = f"taken back by {machine.provider} at {at}; {saved}"
         self._warn(f"{machine.name} was {note}")
         self.fleet.preempted(machine.name, note)
@@ -305,9 +319,11 @@ class Notebook:
         """Let go of kernel and machine; both go on."""
         if self.sync is not None:
             self.sync.close()
+        if self.mounts is not None:
+            self.mounts.close()
         if self.kernel is not None:
             self.kernel.close()
         if self.live is not None:
             self.live.close()
-        self.live = self.kernel = self.sync = self._taken_back = None
+        self.live = self.kernel = self.sync = self.mounts = self._taken_back = None
         self._fitting.clear()

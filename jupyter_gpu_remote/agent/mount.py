@@ -241,11 +241,16 @@ class Mount:
 
     # -- what is on its way -------------------------------------------------------------------------
 
-    def look(self, hurry: bool = False) -> dict[str, Any]:
-        """Tell what there is to know of it; when `hurry`, have what waits for its turn uploaded now."""
+    def look(self, hurry: bool = False, queues: bool = True) -> dict[str, Any]:
+        """Tell what there is to know of it.
+
+        Args:
+            hurry: Have what waits for its turn uploaded now.
+            queues: Also tell what is on its way; see `waiting`.
+        """
         state = {name: self.facts[name] for name in ("url", "path", "read_only", "expires")}
         state.update(up=self.up(), why=self.why, error="", names=[], count=0, bytes=0, open=[])
-        if state["up"] and not state["read_only"]:
+        if state["up"] and queues and not state["read_only"]:
             try:
                 state.update(self.waiting(hurry))
                 state["error"] = self.last_error() if state.pop("failing") else ""
@@ -266,6 +271,7 @@ class Mount:
         time.sleep(_RELEASED)
         with rclone.Control(self._socket) as control:
             queue = control.ask("vfs/queue")["queue"] or []
+            moving = control.ask("core/stats").get("transferring") or [] if queue else []
             for item in queue if hurry else ():
                 if not item["uploading"] and item["expiry"] > 0:
                     with contextlib.suppress(OSError):  # uploaded meanwhile
@@ -274,10 +280,11 @@ class Mount:
         for name in written:
             with contextlib.suppress(OSError):
                 sizes.setdefault(name, Path(self.path, name).stat().st_size)
+        sent = sum(item.get("bytes", 0) for item in moving if item["name"] in sizes)
         return {
             "names": list(sizes)[:_NAMED],
             "count": len(sizes),
-            "bytes": sum(sizes.values()),
+            "bytes": max(0, sum(sizes.values()) - sent),
             "open": [name for name in written if name in sizes][:_NAMED],
             "failing": any(item["tries"] for item in queue),
         }

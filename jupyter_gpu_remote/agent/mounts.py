@@ -111,7 +111,8 @@ class Mounts:
         try:
             mount = self._mounts[_absolute(path)]
         except (KeyError, ValueError):
-            return {"error": f"nothing is mounted at {path}"}
+            known = ", ".join(self._mounts) or "none"
+            return {"error": f"nothing is mounted there; mounts there are: {known}"}
         with mount.lock:
             try:
                 mount.end(anyway)
@@ -120,16 +121,16 @@ class Mounts:
             self._mounts.pop(mount.path, None)
         return {}
 
-    def look(self, hurry: bool = False) -> Future[list[dict[str, Any]]]:
+    def look(self, hurry: bool = False, queues: bool = True) -> Future[list[dict[str, Any]]]:
         """Tell of all of them, mounting again first what was dropped; see `Mount.look`."""
-        return self._pool.submit(self._look, hurry)
+        return self._pool.submit(self._look, hurry, queues)
 
-    def _look(self, hurry: bool) -> list[dict[str, Any]]:
+    def _look(self, hurry: bool, queues: bool = True) -> list[dict[str, Any]]:
         mounts = list(self._mounts.values())
         for mount in mounts:
             if not mount.up():
                 self._repair(mount)
-        return [mount.look(hurry) for mount in mounts if self._mounts.get(mount.path) is mount]
+        return [mount.look(hurry, queues) for mount in mounts if self._mounts.get(mount.path) is mount]
 
     def look_around(self) -> None:
         """Mount again what was dropped."""

@@ -125,6 +125,19 @@ def attach(
     }
 
 
+def outcomes(agent: Agent, client: Client, cells: dict[str, str]) -> dict[str, dict[str, Any]]:
+    """Tell what became of one cell of each kernel; nothing of those that are not known."""
+    told: dict[str, dict[str, Any]] = {}
+    for kernel, cell in cells.items():
+        if (found := agent.kernels.get(kernel)) is None:
+            continue
+        if cell in found.running:
+            told[kernel] = {"status": "running"}
+        elif cell in found.outcomes:
+            told[kernel] = found.outcomes[cell]
+    return told
+
+
 def interrupt(agent: Agent, client: Client, kernel: str, cell: str = "") -> None:
     """Interrupt what the kernel runs; given a cell, only if it is that one."""
     found = agent.keeper.kernel(kernel)
@@ -166,9 +179,11 @@ def unmount(agent: Agent, client: Client, path: str, anyway: bool = False) -> Fu
     return agent.mounts.end(path, anyway)
 
 
-def mounts(agent: Agent, client: Client, hurry: bool = False) -> Future[list[dict[str, Any]]]:
-    """Tell what is mounted and what is on its way, which is to `hurry`; see `Mount.look`."""
-    return agent.mounts.look(hurry)
+def mounts(
+    agent: Agent, client: Client, hurry: bool = False, queues: bool = True
+) -> Future[list[dict[str, Any]]]:
+    """Tell what is mounted and, with `queues`, what is on its way, which is to `hurry`; see `Mount.look`."""
+    return agent.mounts.look(hurry, queues)
 
 
 def pause(agent: Agent, client: Client) -> None:
@@ -193,6 +208,7 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
         status,
         extend,
         attach,
+        outcomes,
         interrupt,
         restart,
         stop,

@@ -153,6 +153,9 @@ def remove(directory: Path) -> None:
     with locked(root):
         if directory.exists():
             end_processes(directory)  # what was started since the caller did so
+            for mount in map(read, directory.glob("home/.gpu-remote/host/*/mounts/*/mount.json")):
+                if not mount["ended"]:
+                    _unmount(Path(mount["path"]))
             # out of sight at once, however long the rest takes
             directory.rename(tempfile.mkdtemp(prefix=".gone-", dir=root) + "/machine")
         for unfinished in root.glob(".new-*"):

@@ -65,22 +65,22 @@ def _literal(text: str) -> str:
 
 def open_access(bucket: Bucket, read_only: bool, role: str, share_keys: bool) -> Access:
     """Return what a machine needs to reach a bucket; arguments and errors as `access.open_access`."""
-    session = _session()
-    server = _server(session)
-    if server and not _has_sts(session):
-        keys = _own_keys(session, bucket, server, share_keys)
+    own = session()
+    address = server(own)
+    if address and not _has_sts(own):
+        keys = _own_keys(own, bucket, address, share_keys)
         expires = 0.0
     else:
-        keys, expires = _limited_keys(session, bucket, read_only, role)
-    region = _look(bucket, keys, server, session)
+        keys, expires = _limited_keys(own, bucket, read_only, role)
+    region = _look(bucket, keys, address, own)
     files = {
         "rclone.conf": config(
             "s3",
-            provider="Other" if server else "AWS",
+            provider="Other" if address else "AWS",
             env_auth="true",
             region=region,
-            endpoint=server,
-            force_path_style="true" if server else "",
+            endpoint=address,
+            force_path_style="true" if address else "",
             # made by nobody in passing; and to look for it would need one more permission
             no_check_bucket="true",
         ),
@@ -90,13 +90,19 @@ def open_access(bucket: Bucket, read_only: bool, role: str, share_keys: bool) ->
     return Access(files, expires)
 
 
-def _session() -> Any:
+def session() -> Any:
+    """Return the session of this computer's own credentials.
+
+    Raises:
+        ConfigurationError: There are none.
+        StorageError: They can't be used.
+    """
     import boto3
     from botocore.exceptions import BotoCoreError
 
     try:
-        session = boto3.Session()
-        found = session.get_credentials()
+        own = boto3.Session()
+        found = own.get_credentials()
     except BotoCoreError as e:
         raise _unusable(e) from e
     if found is None:
@@ -105,7 +111,7 @@ def _session() -> Any:
             " ~/.aws/config.",
             hint="Log in: aws configure, or aws sso login.",
         )
-    return session
+    return own
 
 
 def _unusable(error: Exception) -> GpuRemoteError:
@@ -115,24 +121,24 @@ def _unusable(error: Exception) -> GpuRemoteError:
     )
 
 
-def client(session: Any, service: str, **options: Any) -> Any:
+def client(own: Any, service: str, **options: Any) -> Any:
     """Return a client that waits for no answer without end."""
     from botocore.config import Config
 
     limits = Config(connect_timeout=LIMIT / 4, read_timeout=LIMIT, retries={"total_max_attempts": 3})
-    region = options.pop("region_name", "") or session.region_name or "us-east-1"
-    return session.client(service, region_name=region, config=limits, **options)
+    region = options.pop("region_name", "") or own.region_name or "us-east-1"
+    return own.client(service, region_name=region, config=limits, **options)
 
 
-def _server(session: Any) -> str:
+def server(own: Any) -> str:
     """Return the address of the S3 server that the environment or the profile names; empty for AWS itself."""
-    url = str(client(session, "s3").meta.endpoint_url)
+    url = str(client(own, "s3").meta.endpoint_url)
     return "" if _is_aws(url) else url
 
 
-def _has_sts(session: Any) -> bool:
+def _has_sts(own: Any) -> bool:
     """Return whether a service that gives limited credentials is named as well."""
-    return not _is_aws(str(client(session, "sts").meta.endpoint_url))
+    return not _is_aws(str(client(own, "sts").meta.endpoint_url))
 
 
 def _is_aws(url: str) -> bool:
@@ -140,23 +146,23 @@ def _is_aws(url: str) -> bool:
     return host.endswith((".amazonaws.com", ".amazonaws.com.cn", ".api.aws"))
 
 
-def _own_keys(session: Any, bucket: Bucket, server: str, share_keys: bool) -> dict[str, str]:
+def _own_keys(own: Any, bucket: Bucket, address: str, share_keys: bool) -> dict[str, str]:
     """Return the keys of this computer, if they may go to the machine."""
     if not share_keys:
         raise StorageError(
-            f"The keys for {server} cannot be limited to {bucket}: no service that does it is known.",
+            f"The keys for {address} cannot be limited to {bucket}: no service that does it is known.",
             hint="Name one with AWS_ENDPOINT_URL_STS; or, with keys that are good for this bucket alone, let"
             " the machine have them: --share-keys.",
         )
-    found = session.get_credentials().get_frozen_credentials()
+    found = own.get_credentials().get_frozen_credentials()
     keys = {"AccessKeyId": found.access_key, "SecretAccessKey": found.secret_key}
     return {**keys, "SessionToken": found.token} if found.token else keys
 
 
-def _limited_keys(session: Any, bucket: Bucket, read_only: bool, role: str) -> tuple[dict[str, str], float]:
+def _limited_keys(own: Any, bucket: Bucket, read_only: bool, role: str) -> tuple[dict[str, str], float]:
     from botocore.exceptions import BotoCoreError, ClientError
 
-    sts = client(session, "sts")
+    sts = client(own, "sts")
     action = "sts:GetCallerIdentity"
     try:
         who = str(sts.get_caller_identity()["Arn"])
@@ -185,7 +191,7 @@ def _limited_keys(session: Any, bucket: Bucket, read_only: bool, role: str) -> t
     return {**keys, "Expiration": given["Expiration"].isoformat()}, given["Expiration"].timestamp()
 
 
-def _look(bucket: Bucket, keys: dict[str, str], server: str, session: Any) -> str:
+def _look(bucket: Bucket, keys: dict[str, str], address: str, own: Any) -> str:
     """See that the bucket is there and that `keys` are good for it; return its region."""
     import boto3
     from botocore.exceptions import BotoCoreError, ClientError
@@ -194,15 +200,15 @@ def _look(bucket: Bucket, keys: dict[str, str], server: str, session: Any) -> st
         keys["AccessKeyId"],
         keys["SecretAccessKey"],
         keys.get("SessionToken"),
-        region_name=session.region_name,
+        region_name=own.region_name,
     )
-    s3 = client(limited, "s3", endpoint_url=server or None)
+    s3 = client(limited, "s3", endpoint_url=address or None)
     try:
-        region = "" if server else _region(client(session, "s3"), bucket)
+        region = "" if address else _region(client(own, "s3"), bucket)
         if region:
             s3 = client(limited, "s3", region_name=region)
         s3.list_objects_v2(Bucket=bucket.name, Prefix=bucket.below, MaxKeys=1)
-        return region or session.region_name or "us-east-1"
+        return region or own.region_name or "us-east-1"
     except ClientError as e:
         raise refusal(e, bucket, "s3:ListBucket") from e
     except BotoCoreError as e:

@@ -13,7 +13,9 @@ from .urls import Bucket
 
 EMULATOR = "STORAGE_EMULATOR_HOST"
 """Environment variable with another endpoint; Google's libraries know it too."""
+_EMULATED = "emulated"
 _SCOPE = "https://www.googleapis.com/auth/cloud-platform"
+_PROJECT = "GOOGLE_CLOUD_PROJECT"
 _LOGIN = "gcloud auth application-default login"
 
 
@@ -40,7 +42,7 @@ def _quoted(text: str) -> str:
 def open_access(bucket: Bucket, read_only: bool) -> Access:
     """Return what a machine needs to reach a bucket; arguments and errors as `access.open_access`."""
     server = os.environ.get(EMULATOR, "").rstrip("/")
-    token, expires = ("emulated", 0.0) if server else _limited_token(bucket, read_only)
+    token, expires = (_EMULATED, 0.0) if server else _limited_token(bucket, read_only)
     _look(bucket, token, server)
     text = json.dumps(
         {"access_token": token, "token_type": "Bearer", **({"expiry": _when(expires)} if expires else {})}
@@ -113,3 +115,47 @@ def _look(bucket: Bucket, token: str, server: str) -> None:
         )
     if not answer.ok:
         raise StorageError(f"{bucket}: {answer.status_code} {answer.text[:300]}")
+
+
+def create(bucket: Bucket, wanted: dict[str, Any]) -> str:
+    """Make a bucket as Google's reference describes it, and return where it is.
+
+    Raises:
+        StorageError: It can't be made.
+        ConfigurationError: There are no credentials, or no project is named.
+    """
+    import google.auth
+    import requests
+    from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError
+    from google.auth.transport.requests import Request
+
+    server, project, token = os.environ.get(EMULATOR, "").rstrip("/"), os.environ.get(_PROJECT, ""), _EMULATED
+    try:
+        if not server:
+            credentials, found = google.auth.default(scopes=[_SCOPE])
+            credentials.refresh(Request())
+            project, token = project or found or "", credentials.token
+        answer = requests.post(
+            f"{server or 'https://storage.googleapis.com'}/storage/v1/b",
+            params={"project": project},
+            json=wanted,
+            headers={"Authorization": f"Bearer {token}"},
+            timeout=LIMIT,
+        )
+    except DefaultCredentialsError as e:
+        raise ConfigurationError("There are no Google Cloud credentials.", hint=f"Log in: {_LOGIN}.") from e
+    except (GoogleAuthError, requests.RequestException) as e:
+        raise StorageError(f"{bucket.name} was not made: {e}") from e
+    if answer.status_code == 409:
+        raise StorageError(
+            f"The bucket {bucket.name} was not made: there is one of that name.",
+            hint="Leave out --create if it is yours, or choose another name.",
+        )
+    if answer.status_code in (401, 403):
+        raise StorageError(
+            f"{bucket.name} was not made: you lack the permission storage.buckets.create in {project}.",
+            hint="Have somebody grant you roles/storage.admin there.",
+        )
+    if not answer.ok:
+        raise StorageError(f"{bucket.name} was not made: {answer.status_code} {answer.text[:300]}")
+    return str(answer.json().get("location", "")).lower() or "the usual place of the project"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -23,6 +24,8 @@ _RENEW = 1200.0
 """Seconds before their end at which credentials are renewed."""
 _EVERY = 30.0
 """Seconds between two looks whether it is time for that."""
+PATIENCE = 60.0
+"""Seconds that uploads may stand still before they are given up."""
 _PAUSE = 0.2
 _NAMED = 3
 _RUNS = "The machine still runs."
@@ -46,7 +49,7 @@ class Mounts:
         agent: Who asks the machine's agent.
         transport: The way there.
         config: The user's settings.
-        known: Whether something is mounted there already.
+        known: Whether something may be mounted there already.
     """
 
     def __init__(self, agent: Requests, transport: Transport, config: GpuRemote, known: bool = True) -> None:
@@ -61,31 +64,28 @@ class Mounts:
 
     # -- mounting -----------------------------------------------------------------------------------
 
-    def ensure(self, wanted: Sequence[str], report: Callable[[str, str], None]) -> None:
-        """See that what is `wanted` is mounted, and that all that was mounted still is.
+    def ensure(self, config: GpuRemote, report: Callable[[str, str], None]) -> None:
+        """See that what the settings name is mounted, and that all that was mounted still is.
 
         Raises:
             StorageError: It is not, and cannot be.
             ConfigurationError: A wanted mount can't be understood, or there are no credentials.
         """
-        new = [text for text in wanted if text not in self._done]
-        for text in new:
-            self.mount(parse_mount(text), report, text)
-        if self._any and not new:
-            self.check(self.look())
+        self._config = config
+        if self._any:
+            self._check(self.look(queues=False))
+        for text in config.mount:
+            if text not in self._done:
+                self._done[text] = self.mount(parse_mount(text), report)["path"]
 
-    def mount(self, wanted: Wanted, report: Callable[[str, str], None], text: str = "") -> State:
+    def mount(self, wanted: Wanted, report: Callable[[str, str], None]) -> State:
         """Mount a bucket and return what the machine says of it.
 
         Raises:
             StorageError: It can't be mounted.
         """
         report("mounting", f"{wanted.bucket} at {wanted.path}")
-        state = self._put(wanted)
-        self._any = True
-        if text:
-            self._done[text] = state["path"]
-        return state
+        return self._put(wanted)
 
     def _put(self, wanted: Wanted) -> State:
         access = self._open(wanted)
@@ -104,9 +104,7 @@ class Mounts:
         if error := state.get("error"):
             what = f"{wanted.bucket} could not be mounted at {wanted.path}"
             raise StorageError(f"{what}: {explain(error)}.", hint=state.get("hint", ""), billed=_RUNS)
-        if access.expires:
-            self._expires[state["path"]] = access.expires
-            self._renew_from_now_on()
+        self._note([state])
         return dict(state)
 
     def _open(self, wanted: Wanted) -> Access:
@@ -120,25 +118,33 @@ class Mounts:
             StorageError: Something there is not in the bucket yet, and is not to be left out `anyway`.
         """
         if error := self._agent.request("unmount", _LOOK_LIMIT, path=path, anyway=anyway).get("error"):
-            raise StorageError(f"{path} stays mounted: {error}.", billed=_RUNS)
+            raise StorageError(f"{path} was not unmounted: {error}.", billed=_RUNS)
         self._expires.pop(path, None)
         self._done = {text: at for text, at in self._done.items() if at != path}
 
     # -- what is on its way -------------------------------------------------------------------------
 
-    def look(self, hurry: bool = False) -> list[State]:
-        """Return what the machine says of its mounts; what was dropped is mounted again first."""
-        states: list[State] = self._agent.request("mounts", _LOOK_LIMIT, hurry=hurry)
-        self._any = bool(states)
+    def look(self, hurry: bool = False, queues: bool = True) -> list[State]:
+        """Return what the machine says of its mounts; what was dropped is mounted again first.
+
+        Args:
+            hurry: Have what waits for its turn uploaded now.
+            queues: Also ask what is on its way.
+        """
+        states: list[State] = self._agent.request("mounts", _LOOK_LIMIT, hurry=hurry, queues=queues)
+        self._any = False
+        self._note(states)
+        return states
+
+    def _note(self, states: Iterable[State]) -> None:
         for state in states:
+            self._any = True
             if state["expires"]:
                 self._expires[state["path"]] = state["expires"]
                 self._renew_from_now_on()
-        return states
 
     @staticmethod
-    def check(states: Iterable[State]) -> None:
-        """Raise `StorageError` when one of the mounts is not there."""
+    def _check(states: Iterable[State]) -> None:
         for state in states:
             if not state["up"]:
                 url, path = state["url"], state["path"]
@@ -153,21 +159,30 @@ class Mounts:
         """Return the mounts with something that is not in their bucket yet."""
         return [state for state in self.look() if state["count"]] if self._any else []
 
-    def flush(self, progress: Progress, limit: float) -> list[State]:
-        """Have all that waits uploaded; return the mounts with something left after `limit` seconds.
+    def flush(self, progress: Progress, limit: float = math.inf, patience: float = PATIENCE) -> list[State]:
+        """Have all that waits uploaded; what somebody still writes to is not waited for.
 
-        What somebody still writes to is not waited for.
+        Args:
+            progress: Told how far it is.
+            limit: Seconds it may take in all.
+            patience: Seconds it goes on while nothing moves.
+
+        Returns:
+            The mounts with something left.
         """
         if not self._any:
             return []
-        end, most = time.monotonic() + limit, 0
+        begin = moved = time.monotonic()
+        most, least = 0, (0, 0)
         while left := [state for state in self.look(hurry=True) if state["count"] or not state["up"]]:
-            waits = [state for state in left if state["count"] > len(state["open"])]
-            if not waits or time.monotonic() > end:
+            now, bytes_left = time.monotonic(), sum(state["bytes"] for state in left)
+            files_left = sum(state["count"] - len(state["open"]) for state in left)
+            if (bytes_left, files_left) != least:
+                moved, least = now, (bytes_left, files_left)
+            if not files_left or now - begin > limit or now - moved > patience:
                 break
-            size = sum(state["bytes"] for state in left)
-            most = max(most, size)
-            progress(most - size, most, "uploading to " + ", ".join(state["url"] for state in waits))
+            most = max(most, bytes_left)
+            progress(most - bytes_left, most, "uploading to " + ", ".join(state["url"] for state in left))
             time.sleep(_PAUSE)
         return left
 

@@ -9,11 +9,13 @@ from ..errors import (
     ConflictError,
     GpuRemoteError,
     MachineNotFoundError,
+    StorageError,
     SyncError,
     TransportError,
 )
 from ..model import Machine
 from ..notebook import synced_folders
+from ..storage.mounts import left_behind
 from .desk import Desk
 from .there import visit
 from .visit import Visit
@@ -55,6 +57,7 @@ def what_is_lost(desk: Desk, machine: Machine, anyway: bool) -> list[str]:
 
     Raises:
         SyncError: It answers, and files cannot be fetched; not raised when `anyway`.
+        StorageError: Something has not reached its bucket; not raised when `anyway`.
     """
     if not machine.ready_at:
         return []
@@ -62,7 +65,8 @@ def what_is_lost(desk: Desk, machine: Machine, anyway: bool) -> list[str]:
         with visit(desk, machine) as there:
             running = sum(kernel["running"] for kernel in there.request("status")["kernels"])
             losses = [f"{running} running {'cell' if running == 1 else 'cells'}"] if running else []
-            return [f"{loss} will be ended" for loss in losses] + _fetch(desk, there, anyway)
+            losses = [f"{loss} will be ended" for loss in losses] + _fetch(desk, there, anyway)
+            return losses + _drain(desk, there, anyway)
     except MachineNotFoundError as e:
         return [e.message]
     except (TransportError, ConflictError) as e:
@@ -90,6 +94,19 @@ def _fetch(desk: Desk, there: Visit, anyway: bool) -> list[str]:
             desk.say(f"{folder}: {report}")
         lost += report.warnings()
     desk.report("", "")
+    return lost
+
+
+def _drain(desk: Desk, there: Visit, anyway: bool) -> list[str]:
+    """Have all that waits brought to its buckets; return what is not there."""
+    lost = left_behind(there.mounts.flush(desk.progress))
+    desk.report("", "")
+    if lost and not anyway:
+        raise StorageError(
+            f"Not all that was written has reached its bucket: {'; '.join(lost)}.",
+            hint="See what holds it up: `%remote mounts`. Or let it be lost: add --yes.",
+            billed="The machine still runs; nothing was deleted.",
+        )
     return lost
 
 

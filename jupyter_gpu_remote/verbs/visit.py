@@ -18,6 +18,7 @@ from ..machine import LiveMachine
 from ..model import Machine
 from ..notebook import open_sync
 from ..registry import Registry
+from ..storage.mounts import Mounts
 from ..sync import FolderSync
 
 _ANSWER_LIMIT = 30.0
@@ -53,6 +54,7 @@ class Visit:
                 f"{machine.name} is {machine.state.value} and cannot be used now.",
                 hint="`list` shows when it is ready.",
             )
+        self._config = config
         self.live = attach_to(machine, config, registry)
         try:
             try:
@@ -103,8 +105,15 @@ class Visit:
         """Return what keeps `folder` the same here and there; close it after use."""
         return open_sync(self.live, self, folder, progress)
 
+    @functools.cached_property
+    def mounts(self) -> Mounts:
+        """What is mounted there."""
+        return Mounts(self, self.live.transport, self._config)
+
     def close(self) -> None:
         """Let go of the machine; it goes on."""
+        if "mounts" in self.__dict__:
+            self.mounts.close()
         self.live.close()
 
     def __enter__(self) -> Visit:
