@@ -265,6 +265,8 @@ class Fleet:
             for description in descriptions if not isinstance(descriptions, str) else ():
                 if description.name not in known:
                     said.append(self._delete_unknown(provider, description))
+            with suppress(GpuRemoteError):  # it costs nothing, and is tried again
+                self._provider(provider).tidy()
         for sentence in said:
             self._registry.note("reaped", sentence.partition(":")[0], sentence)
         return said

@@ -139,6 +139,14 @@ class AwsProvider(Provider):
         if parts := _parts(provider_id):
             Place(Api(), parts[0]).admit(ingress)
 
+    def tidy(self) -> None:
+        """Remove our security group wherever it has no machine.
+
+        AWS keeps it while there is one. A launch that was about to use it makes another.
+        """
+        api = Api()
+        api.everywhere(api.regions(), lambda region: Place(api, region).remove_group())
+
     def _existing(self, provider_id: str) -> tuple[Api, str, str, Mapping[str, Any]]:
         if parts := _parts(provider_id):
             api = Api()

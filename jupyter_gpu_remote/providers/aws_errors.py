@@ -23,6 +23,7 @@ STALE = {
     "InvalidAMIID.Unavailable",
     "InvalidGroup.NotFound",
     "InvalidGroupId.Malformed",
+    "InvalidSecurityGroupID.NotFound",
     "InvalidSubnetID.NotFound",
     "InvalidSubnet",
 }

@@ -1,4 +1,4 @@
-"""What a provider must do: five synchronous methods, and three more where its cloud allows them.
+"""What a provider must do: five synchronous methods, and four more where its cloud allows them.
 
 A provider knows its cloud and nothing else: no registry, no SSH, no notebook. It turns its SDK's errors
 into `errors.ProviderError` and imports that SDK inside its methods. Register it under the entry point
@@ -85,6 +85,9 @@ class Provider(ABC):
 
     def admit(self, provider_id: str, ingress: str) -> None:  # noqa: B027
         """Let these addresses (CIDR) connect by SSH in place of the earlier ones; nothing where all may."""
+
+    def tidy(self) -> None:  # noqa: B027
+        """Remove what was made for machines that are gone and costs nothing; reaping calls it."""
 
 
 def address_of(name: str, host: str, user: str) -> Address | None:

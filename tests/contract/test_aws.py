@@ -635,6 +635,48 @@ def test_the_security_group_goes_with_the_last_machine_that_used_it(ec2: Ec2, pr
         assert len(ec2.groups()) == left
 
 
+def test_reaping_removes_the_security_group_that_the_last_machine_left(ec2: Ec2, fleet: Fleet) -> None:
+    first, second = launch(fleet), launch(fleet)
+    fleet.delete(first.name, lambda phase, text: None)
+    ec2.settle()
+    fleet.reap()
+    assert len(ec2.groups()) == 1
+    fleet.delete(second.name, lambda phase, text: None)
+    ec2.settle()
+    fleet.reap()
+    assert ec2.groups() == []
+
+
+def test_a_security_group_that_was_removed_behind_a_launch_is_made_again(ec2: Ec2, fleet: Fleet) -> None:
+    import boto3
+
+    machine = launch(fleet)
+    fleet.delete(machine.name, lambda phase, text: None)
+    ec2.settle()
+    cloud = boto3.client("ec2", region_name=machine.offer.region)
+    filters = [{"Name": "group-name", "Values": ec2.groups()}]
+    (group,) = cloud.describe_security_groups(Filters=filters)["SecurityGroups"]
+    cloud.delete_security_group(GroupId=group["GroupId"])
+    ec2.forget_calls()
+    assert launch(fleet).state is MachineState.READY
+    assert len(ec2.calls("RunInstances")) == 2 and len(ec2.groups()) == 1
+
+
+def test_a_launch_beside_a_reap_gets_its_machine(ec2: Ec2, fleet: Fleet) -> None:
+    ec2.latency = 0.005
+    for _ in range(4):
+        machine = launch(fleet)
+        fleet.delete(machine.name, lambda phase, text: None)
+        ec2.settle()
+        reaping = threading.Thread(target=fleet.reap)
+        reaping.start()
+        machine = launch(fleet)
+        reaping.join()
+        assert [f"{machine.offer.region}/{i}" for i in ec2.machines()] == [machine.provider_id]
+        assert len(ec2.groups()) == 1
+        fleet.delete(machine.name, lambda phase, text: None)
+
+
 # the life of a machine
 
 
