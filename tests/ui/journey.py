@@ -30,15 +30,19 @@ def write(folder: Path, name: str, *cells: str) -> None:
 
 
 def open_notebook(page: Any, it: Lab, name: str) -> None:
-    """Open a notebook in JupyterLab and wait for its kernel."""
-    page.goto(it.url(f"lab/tree/{name}"))
+    """Open a notebook in a JupyterLab with nothing else in it, and wait for its kernel."""
+    page.goto(it.url(f"lab/workspaces/{Path(name).stem}/tree/{name}"))
     page.wait_for_selector(IDLE)
 
 
 def open_panel(page: Any) -> None:
     """Show the sidebar, unless it is shown."""
-    if not page.locator(".jp-GpuRemote h2").is_visible():
-        page.locator('[data-id="jp-gpu-remote"]').click()
+    page.locator('[data-id="jp-gpu-remote"]').wait_for()
+    # a layout that is restored meanwhile shows it by itself, and a click would hide it
+    for _ in range(5):
+        if not page.locator(".jp-GpuRemote h2").is_visible():
+            page.locator('[data-id="jp-gpu-remote"]').click()
+        page.wait_for_timeout(500)
     page.wait_for_selector('.jp-GpuRemote button[type="submit"]:not([disabled])')
 
 

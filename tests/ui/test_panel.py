@@ -29,7 +29,8 @@ def opened(server: Lab, page: Any) -> Iterator[Any]:
     journey.open_notebook(page, server, name)
     journey.open_panel(page)
     yield page
-    server.command("down", "--all", "--yes")
+    ended = server.command("down", "--all", "--yes")
+    assert ended.returncode == 0, ended.stdout + ended.stderr
 
 
 def test_a_machine_of_the_command_line_appears_and_goes(opened: Any, server: Lab) -> None:
@@ -57,7 +58,7 @@ def test_variables_go_along_when_a_kernel_is_switched(opened: Any) -> None:
     dialog.get_by_text("stay behind").first.wait_for()
     dialog.get_by_text("Take the variables along").click()
     dialog.get_by_role("button", name="Run there").click()
-    journey.kernel(opened, "local")
+    journey.kernel(opened, "remote GPU")
     journey.run_cell(opened, 1)
     opened.locator(".jp-OutputArea-output", has_text="42").wait_for()
 
@@ -70,7 +71,7 @@ def test_the_notebooks_toolbar_leads_to_a_machine(opened: Any) -> None:
     journey.card(opened, "ready")
     opened.locator(".jp-NotebookPanel-toolbar [data-command='gpu-remote:choose-machine']").click()
     opened.locator(".jp-Dialog").get_by_role("button", name="Ok").click()
-    journey.kernel(opened, "local")
+    journey.kernel(opened, "remote GPU")
 
 
 def test_terminal_logs_and_status_bar_know_a_machine(opened: Any) -> None:
