@@ -31,6 +31,7 @@ from .sync import FolderSync
 
 if TYPE_CHECKING:
     from .environment import Needs
+    from .verbs.job import Job
 
 _GIVE_UP_PRESSES = 3
 _GIVE_UP_WITHIN = 5.0
@@ -78,6 +79,7 @@ class RemoteCells:
         self.local = LocalSide(shell)
         self.exchange: Exchange | None = None
         self._machine = ""
+        self._job: Job | None = None
         self._following: Following | None = None
         self._next_cell: tuple[str, GpuRemote, bool] | None = None
         self._early: Early | None = None
@@ -86,9 +88,10 @@ class RemoteCells:
 
     # -- a cell ---------------------------------------------------------------------------------------
 
-    async def run(self, line: str, cell: str) -> None:
+    async def run(self, line: str, cell: str) -> Job | None:
         """Run a cell and let the local kernel's loop go on meanwhile."""
         loop = asyncio.get_running_loop()
+        self._job = None
         self.local.nothing_ran()
         with self._errors_shown(line), on_interrupt(self._pressed):
             while execution := self._start(line, cell, whole=True):
@@ -101,14 +104,17 @@ class RemoteCells:
                 finally:
                     self._on_press = _raise_interrupt
                 if self._finish(execution):
-                    return
+                    break
+        return self._job
 
-    def run_blocking(self, line: str, cell: str) -> None:
+    def run_blocking(self, line: str, cell: str) -> Job | None:
         """Run a cell and wait for its end."""
         sys.stdout.flush()  # what was printed before comes before
+        self._job = None
         with self._errors_shown(line), on_interrupt(self._pressed):
             while (execution := self._start(line, cell)) and not self.wait(execution):
                 pass
+        return self._job
 
     def wait(self, execution: Execution) -> bool:
         """Wait for the end of a cell over there whose outputs appear here, and do what follows it.
@@ -153,6 +159,11 @@ class RemoteCells:
             self._status.end()
         if notebook.sync is not None and config.sync and self._transfer(notebook.sync.push):
             self.local.wants.folder_changed()
+        if config.detach:
+            from .detached import detach
+
+            self._job = detach(self, config, cell)
+            return None
         assert notebook.kernel is not None and self.exchange is not None
         needs = functools.partial(self.local.wants.current, config.env)
         put, get = options.names(config.in_), options.names(config.out)
@@ -185,7 +196,7 @@ class RemoteCells:
         if self._next_cell is None:
             return None
         cell, config, whole = self._next_cell
-        if config.in_ or config.out or config.mount or self.local.wants.any(config.env):
+        if config.in_ or config.out or config.mount or config.detach or self.local.wants.any(config.env):
             return None
         outgoing = alone(cell, self.shell.user_ns if config.auto_in else {})
         folder = sync.expects() if sync is not None and config.sync else None
@@ -224,11 +235,11 @@ class RemoteCells:
                 "", buffers=outgoing.parts, silent=True, store_history=False, gpu_remote=outgoing.wish
             )
             self._outgoing = execution, outgoing
-            self._wait_in_line(execution)
+            self.wait_in_line(execution)
             done = self._finish(execution)
         return execution.future.result()["gpu_remote"], needs()
 
-    def _wait_in_line(self, execution: Execution) -> None:
+    def wait_in_line(self, execution: Execution) -> None:
         """Wait for what is no cell; one that runs over there comes first, and Ctrl-C leaves it alone."""
         if futures.wait((execution.future,), _PATIENCE).done:
             return

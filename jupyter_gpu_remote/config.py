@@ -71,6 +71,9 @@ class GpuRemote(Configurable):
     dry_run = Bool(False, help="Show which machines would be tried, in order, and launch none.").tag(
         config=True, option=""
     )
+    detach = Bool(
+        False, help="Return at once; the cell goes on in a kernel of its own, as a job (`%remote jobs`)."
+    ).tag(config=True, option="")
     idle = Float(
         30.0, min=0, help="Minutes without a running cell after which a machine ends itself: 30, 90m, 2h."
     ).tag(config=True, option="MINUTES", unit="m")

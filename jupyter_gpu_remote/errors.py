@@ -217,6 +217,12 @@ class KernelDiedError(KernelError):
     code = "kernel-died"
 
 
+class JobError(GpuRemoteError):
+    """There is no such job, or what it left is gone."""
+
+    code = "job"
+
+
 class VariableError(GpuRemoteError):
     """A variable could not travel."""
 

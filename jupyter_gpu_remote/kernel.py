@@ -110,6 +110,11 @@ class RemoteKernel:
         return self._next or 0
 
     @property
+    def has_run(self) -> bool:
+        """Whether it had run a cell when it was attached."""
+        return bool(self._answer["executions"])
+
+    @property
     def store(self) -> tuple[str, bytes]:
         """Where the data of variables lies over there, and the machine's key for it."""
         return str(self._answer["store"]["folder"]), base64.b64decode(self._answer["store"]["key"])

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 
 from . import options
 from .config import GpuRemote
+from .detached import show
 from .fleet import Fleet
 from .model import GpuRequest
 from .options import names
 from .tables import Table, table
 from .verbs import SHARED, Desk, Verbs, argument, split
 from .verbs.attach import attach
+from .verbs.jobs import job_of
 from .verbs.offered import plan_table
 from .verbs.overview import as_table
 
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 
 _PROG = "%remote"
 _NAMES = argument("variables", nargs="+", metavar="VARIABLE", help="their names")
+_JOB = argument("job", nargs="?", type=int, metavar="N", help="the job")
+_OF_JOB = argument("--job", type=int, metavar="N", help="the job that has them")
 
 
 def carry_out(line: str, cells: RemoteCells) -> None:
@@ -35,14 +39,22 @@ def carry_out(line: str, cells: RemoteCells) -> None:
         return _show_machines(desk, cells)
     verbs = Verbs(dict(SHARED.known))
 
-    @verbs.verb("Show the cell that runs over there, or the last one, in this cell.", name="attach")
-    def _attach(desk: Desk) -> None:
-        if why := attach(cells):
+    @verbs.verb(
+        "Show a job, or the cell that runs over there or ran last, in this cell.", _JOB, name="attach"
+    )
+    def _attach(desk: Desk, job: int | None) -> None:
+        if job is not None:
+            show(cells, job_of(desk, job))
+        elif why := attach(cells):
             desk.say(why)
 
-    @verbs.verb("Bring variables of the machine here.", _NAMES, name="get")
-    def _get(desk: Desk, variables: list[str]) -> None:
-        _carry(desk, cells, get=variables)
+    @verbs.verb("Bring variables of the machine here, or of a job.", _NAMES, _OF_JOB, name="get")
+    def _get(desk: Desk, variables: list[str], job: int | None) -> None:
+        if job is None:
+            return _carry(desk, cells, get=variables)
+        wanted = [name for listed in variables for name in names(listed)]
+        found = job_of(desk, job).get(*wanted)
+        cells.shell.user_ns.update(zip(wanted, found if wanted[1:] else (found,), strict=True))
 
     @verbs.verb("Send variables to the machine, whatever their size.", _NAMES, name="put")
     def _put(desk: Desk, variables: list[str]) -> None:

@@ -64,15 +64,15 @@ def cells() -> RemoteCells:
     return _cells
 
 
-async def run(line: str, cell: str, outer: tuple[tuple[str, str], ...] = ()) -> None:
+async def run(line: str, cell: str, outer: tuple[tuple[str, str], ...] = ()) -> Any:
     """Run a top-level ``%%remote`` cell; called by the code that `_rewrite` makes."""
     with _applied(outer):
-        await cells().run(line, cell)
+        return await cells().run(line, cell)
 
 
-def _cell_magic(line: str, cell: str) -> None:
+def _cell_magic(line: str, cell: str) -> Any:
     """Run this cell on another machine. `%%remote --help` lists the options."""
-    cells().run_blocking(line, cell)
+    return cells().run_blocking(line, cell)
 
 
 def _line_magic(line: str) -> Any:

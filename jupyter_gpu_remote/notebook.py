@@ -104,6 +104,37 @@ def _owner(folder: Path) -> str:
     return short_hash(platform.node(), str(folder))
 
 
+def exchange_with(
+    live: LiveMachine,
+    kernel: RemoteKernel,
+    cwd: str,
+    registry: Registry,
+    config: GpuRemote,
+    progress: Callable[[int, int, str], None],
+    namespace: MutableMapping[str, Any],
+    ledger: Ledger,
+) -> Exchange:
+    """Return what moves the variables of `namespace` to and from a kernel that works in the folder `cwd`."""
+    folder, key = kernel.store
+
+    def open_blobs() -> Blobs:
+        from .exchange.blobs import Blobs
+        from .variables.store import Store
+
+        here = Store(blob_folder(live.machine.name), key)
+        missing = functools.partial(_missing, kernel)
+        patience = config.reconnect_timeout
+        return Blobs(live.transport, live.machine.python, folder, missing, here, progress, patience)
+
+    def distrusted() -> str:
+        machine = registry.get(live.machine.name)
+        if machine.provider != "ssh" or machine.trusted:
+            return ""
+        return f"{machine.name} was not made here: taking variables from it would run here what it sends."
+
+    return Exchange(namespace, ledger, open_blobs, folder, key, cwd, live.bring_uv, distrusted)
+
+
 class Notebook:
     """A notebook on this side.
 
@@ -293,27 +324,10 @@ class Notebook:
 
     def open_exchange(self, namespace: MutableMapping[str, Any], ledger: Ledger) -> Exchange:
         """Return what moves the variables of `namespace` to and from this notebook's kernel."""
-        live, kernel = self.live, self.kernel
-        assert live is not None and kernel is not None
-        folder, key = kernel.store
-
-        def open_blobs() -> Blobs:
-            from .exchange.blobs import Blobs
-            from .variables.store import Store
-
-            here = Store(blob_folder(live.machine.name), key)
-            missing = functools.partial(_missing, kernel)
-            patience = self.config.reconnect_timeout
-            return Blobs(live.transport, live.machine.python, folder, missing, here, self._progress, patience)
-
-        def distrusted() -> str:
-            machine = self.registry.get(live.machine.name)
-            if machine.provider != "ssh" or machine.trusted:
-                return ""
-            return f"{machine.name} was not made here: taking variables from it would run here what it sends."
-
-        cwd = remote_folder_of(live, self.folder)
-        return Exchange(namespace, ledger, open_blobs, folder, key, cwd, live.bring_uv, distrusted)
+        assert self.live is not None and self.kernel is not None
+        cwd = remote_folder_of(self.live, self.folder)
+        where = self.live, self.kernel, cwd, self.registry, self.config, self._progress
+        return exchange_with(*where, namespace, ledger)
 
     def detach(self) -> None:
         """Let go of kernel and machine; both go on."""

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from . import spend
+from . import jobtable, spend
 from .config import state_dir
 from .errors import ConflictError, MachineNotFoundError, RegistryError, did_you_mean
 from .model import TRANSITIONS, Address, Machine, MachineState, Offer
@@ -36,6 +36,7 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
         " kind TEXT NOT NULL, machine TEXT NOT NULL, text TEXT NOT NULL, data TEXT NOT NULL)",
     ),
     spend.SCHEMA,
+    jobtable.SCHEMA,
 )
 
 
@@ -96,6 +97,7 @@ class Registry:
     def __init__(self, path: Path | None = None) -> None:
         self.path = path or state_dir() / "registry.sqlite"
         self._file = StateFile(self.path, _MIGRATIONS)
+        self.jobs = jobtable.JobTable(self._file)
 
     def add(self, machine: Machine) -> None:
         """Write down a new machine; raise `ConflictError` when its name was ever used."""

@@ -21,6 +21,8 @@ from .tables import table
 from .transport.commands import ENDING
 from .verbs import NAME, SHARED, Desk, Verbs, argument, there
 from .verbs.attach import Replay
+from .verbs.job import Job
+from .verbs.jobs import job_of, number_of
 
 SPEC = "gpu-remote"
 _END_LIMIT = 5.0
@@ -82,7 +84,7 @@ def execute(desk: Desk, name: str, command: list[str]) -> int:
     return code
 
 
-class _Terminal:
+class Terminal:
     """Prints what a cell puts out; keeps what it asks."""
 
     def __init__(self) -> None:
@@ -101,10 +103,15 @@ class _Terminal:
             print(text, file=sys.stderr)
 
 
-@verb("Show the cell that runs over there, or the last one; Ctrl-C leaves it running.", NAME)
+@verb(
+    "Show a job, or the cell that runs over there or ran last; Ctrl-C leaves it running.",
+    argument("name", nargs="?", default="", metavar="N|NAME", help="the job's number; else the machine"),
+)
 def attach(desk: Desk, name: str) -> int:
     """Print the outputs of a cell from its first on, until it ends."""
-    terminal = _Terminal()
+    terminal = Terminal()
+    if (number := number_of(name)) is not None:
+        return watch(job_of(desk, number), terminal)
     with there.visit(desk, desk.machine(name)) as machine:
         kernel_id = there.kernel_of(desk, machine)
         replay = Replay(kernel_id, machine.live.connect, desk.config.reconnect_timeout, terminal)
@@ -125,6 +132,15 @@ def attach(desk: Desk, name: str) -> int:
             return 0 if execution.future.result()["status"] == "ok" else 1
         finally:
             replay.kernel.close()
+
+
+def watch(job: Job, terminal: Terminal) -> int:
+    """Print a job from its first output on, until it ends; 1 when it failed."""
+    with job.replay(terminal) as (execution, _):
+        while not execution.future.done():
+            futures.wait((execution.future,), 0.05)
+        job.note_end(execution)
+        return 0 if execution.future.result()["status"] == "ok" else 1
 
 
 def _answer(kernel: RemoteKernel, question: Message) -> None:

@@ -151,8 +151,8 @@ class Keeper:
             kernel.start(facts["python"], facts["cwd"], facts["env"])
         except OSError as e:
             return self.end(kernel, f"{cause}, and could not be started again: {e}")
-        kernel.running.clear()
-        kernel.event(died=cause, again=True)
+        kernel.died(time.time())
+        kernel.event(died=cause, again=True, at=time.time())
         self._attend(kernel)
 
     def end(self, kernel: Kernel, cause: str) -> None:

@@ -34,6 +34,8 @@ _NOW = int(zmq.NOBLOCK)
 _DRAIN = 2.0
 _MOMENT_MS = 5
 """Seconds for what a dead process has left in its sockets; after this many milliseconds nothing comes."""
+_OUTCOMES = 100
+"""Cells of a kernel whose end is remembered."""
 _SEEN = 5000
 _SEEN_LATER = 1000
 """How many ids of messages are kept to know them again, here and for a later agent."""
@@ -71,6 +73,8 @@ class Kernel:
         self.seen: dict[str, None] = {}
         self.running: dict[str, float] = {}
         self.executions: deque[tuple[str, int]] = deque(maxlen=100)
+        self.outcomes: dict[str, dict[str, Any]] = {}
+        """How cells ended: ``status`` of the reply or ``died``, name of the ``error``, ``at``."""
         self.active_at = self.worked_at = time.time()
         self.unseen = 0.0
         """Seconds of work that ended since a client was last heard."""
@@ -112,22 +116,36 @@ class Kernel:
                 self.seen = dict.fromkeys(past["seen"])
                 self.running = dict.fromkeys(past["running"], time.time())
                 self.executions.extend((m, at) for m, at in past["executions"])
+                self.outcomes.update(past.get("outcomes", {}))
             elif "ack" in event:
                 self.seen[event["ack"]] = None
                 if "execute" in event:
                     self.running[event["execute"]] = time.time()
                     self.executions.append((event["execute"], event["at"]))
             elif "died" in event:
-                self.running.clear()
-            else:
-                self.running.pop(event.get("finished") or event.get("lost"), None)
+                self.died(event.get("at", 0.0))
+            elif over := event.get("finished") or event.get("lost"):
+                self.running.pop(over, None)
+                self._ended(over, event.get("outcome", {"status": "lost", "at": 0.0}))
 
     def _checkpoint(self) -> dict[str, Any]:
         return {
             "seen": list(self.seen)[-_SEEN_LATER:],
             "running": list(self.running),
             "executions": list(self.executions),
+            "outcomes": self.outcomes,
         }
+
+    def died(self, at: float) -> None:
+        """Note that the process ended, and what it ran with it."""
+        for msg_id in self.running:
+            self._ended(msg_id, {"status": "died", "at": at})
+        self.running.clear()
+
+    def _ended(self, msg_id: str, outcome: dict[str, Any]) -> None:
+        self.outcomes[msg_id] = outcome
+        if len(self.outcomes) > _OUTCOMES:
+            del self.outcomes[next(iter(self.outcomes))]
 
     def assign(self, kernel_id: str, folder: Path, cwd: str, env: Mapping[str, str]) -> None:
         """Turn a spare kernel, which has run nothing yet, into the one called `kernel_id`."""
@@ -248,7 +266,7 @@ class Kernel:
             if self.running and channel == wire.SHELL:
                 parent = json.loads(bytes(parts[1])).get("msg_id")
                 if (began := self.running.pop(parent, None)) is not None:
-                    self._finish(parent, began)
+                    self._finish(parent, began, _outcome(parts))
             self._keep(channel, parts)
 
     def drain(self) -> None:
@@ -271,7 +289,9 @@ class Kernel:
         if channel == wire.SHELL:
             for msg_id in self._probe.pop(parent, ()):
                 if self.running.pop(msg_id, None) is not None:
-                    self.event(lost=msg_id)
+                    outcome = {"status": "lost", "at": time.time()}
+                    self._ended(msg_id, outcome)
+                    self.event(lost=msg_id, outcome=outcome)
         return True
 
     def _keep(self, channel: int, parts: Sequence[memoryview]) -> None:
@@ -300,9 +320,17 @@ class Kernel:
         """Note that clients have been given all there is."""
         self._hurry, self._waiting_since = False, 0.0
 
-    def _finish(self, msg_id: str, began: float) -> None:
+    def _finish(self, msg_id: str, began: float, outcome: dict[str, Any]) -> None:
         """Say that a cell has ended, before its reply does, and whether files have changed meanwhile."""
         self.unseen += time.time() - max(began, self.active_at)
         self.active_at = time.time()
         changed = self.work is not None and self.work.changed()
-        self.event(finished=msg_id, files=changed, disk_full=self.journal.in_memory)
+        self._ended(msg_id, outcome)
+        self.event(finished=msg_id, files=changed, disk_full=self.journal.in_memory, outcome=outcome)
+
+
+def _outcome(reply: Sequence[memoryview]) -> dict[str, Any]:
+    """Return how a cell ended, by its reply."""
+    content = json.loads(bytes(reply[3]))
+    status = "refused" if (content.get("gpu_remote") or {}).get("refused") else content.get("status")
+    return {"status": status, "error": content.get("ename", ""), "at": time.time()}

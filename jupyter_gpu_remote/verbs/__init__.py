@@ -1,7 +1,7 @@
 """What ``%remote VERB`` and ``jupyter gpu-remote VERB`` do: each verb once, for both."""
 
 # importing them registers their verbs, in the order in which help lists them
-from . import overview, offered, spending, there, down, standby, mount  # noqa: I001
+from . import overview, offered, spending, there, down, standby, mount, jobs  # noqa: I001
 from .desk import Desk
 from .words import NAME, SHARED, Verbs, argument, split
 
@@ -12,6 +12,7 @@ __all__ = [
     "Verbs",
     "argument",
     "down",
+    "jobs",
     "mount",
     "offered",
     "overview",

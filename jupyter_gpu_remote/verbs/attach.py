@@ -64,6 +64,7 @@ class Replay:
         connect: Returns a stream to its agent, as for `RemoteKernel`.
         patience: Seconds to go on reconnecting.
         listener: Gets the cell's messages.
+        cell: Its message id; empty for the one that runs, or else the last one.
 
     Raises:
         KernelStartError: There is no such kernel.
@@ -71,7 +72,12 @@ class Replay:
     """
 
     def __init__(
-        self, kernel_id: str, connect: Callable[[bool], Stream], patience: float, listener: Listener
+        self,
+        kernel_id: str,
+        connect: Callable[[bool], Stream],
+        patience: float,
+        listener: Listener,
+        cell: str = "",
     ) -> None:
         def client(listener: Listener) -> RemoteKernel:
             return RemoteKernel(kernel_id, connect, None, listener, patience)
@@ -84,7 +90,7 @@ class Replay:
         started = dict(facts["executions"])
         running = [msg_id for msg_id in facts["running"] if msg_id in started]
         # of those that wait in a queue, the first is the one that runs
-        self._msg_id = next(iter(running or reversed(started)), "")
+        self._msg_id = cell or next(iter(running or reversed(started)), "")
         self._since = started.get(self._msg_id, 0)
         self._one = _OneCell(listener, self._msg_id, RemoteKernel.new_id(), facts["next"])
         self.kernel = self._one.kernel = client(self._one)

@@ -25,6 +25,10 @@ _ANSWER_LIMIT = 30.0
 _REACH_LIMIT = 10.0
 
 
+class _HungUpError(ConnectionLostError):
+    """The connection ended at once: nobody listens at its other end."""
+
+
 def attach_to(machine: Machine, config: GpuRemote, registry: Registry) -> LiveMachine:
     """Return a machine to be opened; when it does not answer, its provider is asked whether it exists."""
     check = functools.partial(Fleet(config, registry).check, machine.name)
@@ -75,7 +79,14 @@ class Visit:
             ConnectionLostError: No answer came within `timeout` seconds.
         """
         try:
-            stream = self.live.connect(False)
+            return self._ask(op, timeout, arguments)
+        except _HungUpError:
+            # the agent died since somebody last looked; what is asked may be asked twice
+            return self._ask(op, timeout, arguments, sure=True)
+
+    def _ask(self, op: str, timeout: float, arguments: dict[str, Any], sure: bool = False) -> Any:
+        try:
+            stream = self.live.connect(sure)
         except TransportError:
             stream = self.live.connect(True)
         limit = threading.Timer(timeout, stream.close)
@@ -93,9 +104,10 @@ class Visit:
         except OSError:
             pass
         finally:
+            in_time = limit.is_alive()
             limit.cancel()
             stream.close()
-        raise ConnectionLostError(
+        raise (_HungUpError if in_time and not sure else ConnectionLostError)(
             f"The agent on {self.live.machine.name} did not answer {op!r} within {timeout:.0f} s.",
             billed="The machine still runs.",
             hint="Try again; `logs` shows what the agent wrote.",

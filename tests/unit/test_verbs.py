@@ -84,7 +84,7 @@ def refusal(face: Face, line: str) -> GpuRemoteError:
 
 def test_an_unknown_verb_is_told_all_the_known_ones_and_the_nearest(face: Face) -> None:
     error = refusal(face, "lits")
-    assert "attach, cost, cp, demo, doctor, down" in error.message
+    assert "attach, cancel, cost, cp, demo, doctor, down" in error.message
     assert error.hint == "Did you mean list?"
 
 

@@ -1,0 +1,474 @@
+"""A job: a cell or a script that runs unattended, in a kernel of its own on its machine.
+
+The machine has all that it puts out in its kernel's journal, so a job needs nobody here: whoever asks for it
+later, in whichever process, reads it from there.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import threading
+import time
+import uuid
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..agent import wire
+from ..config import GpuRemote
+from ..errors import GpuRemoteError, JobError, KernelDiedError, MachineNotFoundError
+from ..exchange.ledger import Ledger
+from ..jobtable import JobRow, JobState
+from ..kernel import RemoteKernel
+from ..messages import Execution, Listener, Message
+from ..model import Machine
+from ..notebook import exchange_with, remote_folder_of
+from ..raised import remote_error
+from ..registry import Registry
+from ..tables import duration
+from .attach import Replay
+from .visit import Visit
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ..exchange import Exchange, Outgoing
+
+_BEGIN_LIMIT = 120.0
+"""Seconds for a cell to begin, its variables being there."""
+_INTERRUPT_LIMIT = 5.0
+"""Seconds that a cell may take to end after an interrupt, before its process is ended."""
+_LOOK = 0.1
+"""Seconds between two looks at what becomes of a job that is being cancelled."""
+_ENDS = {"ok": JobState.DONE, "error": JobState.FAILED, "died": JobState.FAILED}
+
+
+def _silent(done: int, total: int, what: str) -> None:
+    pass
+
+
+@dataclass
+class Work:
+    """What a job does.
+
+    Attributes:
+        code: The cell.
+        title: What it is called in lists.
+        notebook: The key of the notebook that it belongs to.
+        folder: Its folder here.
+        namespace: Where its variables come from and go to.
+        pack: Returns what goes with the cell, given what moves its variables.
+        imports: Modules that its variables look up: module and name in it, by variable.
+        elsewhere: Variables that do not come from `namespace`.
+    """
+
+    code: str
+    title: str
+    notebook: str
+    folder: Path
+    namespace: MutableMapping[str, Any]
+    pack: Callable[[Exchange], Outgoing]
+    imports: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    elsewhere: Sequence[str] = ()
+
+
+class Outputs:
+    """Passes a job's messages on, and keeps its result.
+
+    Args:
+        to: Who sees them.
+    """
+
+    def __init__(self, to: Listener | None = None) -> None:
+        self.text = ""
+        """What the last expression was."""
+        self.begun = threading.Event()
+        self._to = to
+
+    def message(self, message: Message) -> None:
+        """Take a message."""
+        if message.channel == wire.IOPUB:
+            if message.type == "execute_result":
+                self.text = str(message.content["data"].get("text/plain", ""))
+            elif message.type == "execute_input":
+                self.begun.set()
+        if self._to is not None:
+            self._to.message(message)
+
+    def connection(self, text: str) -> None:
+        """Nothing is said of a connection that nobody waits for; it comes back by itself."""
+
+
+class Running:
+    """A job that this process has begun, until it ends; `closed` then.
+
+    Args:
+        there: Its machine.
+        kernel: Its kernel.
+        exchange: What moves its variables.
+        outputs: Sees its messages.
+    """
+
+    def __init__(self, there: Visit, kernel: RemoteKernel, exchange: Exchange, outputs: Outputs) -> None:
+        self.there, self.kernel, self.exchange, self.outputs = there, kernel, exchange, outputs
+        self.execution: Execution
+        self.outgoing: Outgoing
+        self.closed = threading.Event()
+        self.problem = ""
+
+    def send(self, work: Work, sent: Callable[[Execution], None]) -> None:
+        """Start the cell, and wait until it has begun."""
+        if work.imports:
+            self.kernel.execute(_importing(work.imports), silent=True, store_history=False)
+        while True:
+            self.outgoing = work.pack(self.exchange)
+            self.execution = self.kernel.execute(
+                work.code,
+                begin=sent,
+                buffers=self.outgoing.parts,
+                allow_stdin=False,
+                gpu_remote=self.outgoing.wish,
+            )
+            self.execution.future.add_done_callback(lambda _: self.outputs.begun.set())
+            self.outputs.begun.wait(_BEGIN_LIMIT)
+            if not self.execution.future.done():
+                return
+            reply = self.execution.future.result()
+            if not (reply.get("gpu_remote") or {}).get("refused"):
+                return
+            self.exchange.settle(self.outgoing, reply)
+            self.outputs.begun.clear()
+
+    def close(self) -> None:
+        """Let go of the job; it goes on over there."""
+        self.kernel.close()
+        self.there.close()
+        self.closed.set()
+
+
+_begun_here: dict[tuple[Path, int], Running] = {}
+"""Jobs that this process has begun and that go on, by registry and number."""
+
+
+def begin(
+    machine: Machine,
+    config: GpuRemote,
+    registry: Registry,
+    work: Work,
+    listener: Listener | None = None,
+    sent: Callable[[Execution], None] = lambda _: None,
+    ended: Callable[[Job, Running], None] = lambda job, run: None,
+) -> Job:
+    """Start a job.
+
+    Args:
+        machine: Where; it is ready.
+        config: The user's settings.
+        registry: Where it is written down.
+        work: What it does.
+        listener: Gets its messages.
+        sent: Called with its execution before the first message.
+        ended: Called in a thread of its own after its end, while it is still connected.
+
+    Raises:
+        GpuRemoteError: It was not started.
+    """
+    kernel_id = f"job-{uuid.uuid4().hex[:12]}"
+    row = registry.jobs.add(work.notebook, machine.name, kernel_id, work.title, str(work.folder))
+    outputs = Outputs(listener)
+
+    def note(execution: Execution) -> None:
+        registry.jobs.sent(row.id, execution.msg_id)
+        sent(execution)
+
+    try:
+        there = Visit(machine, config, registry)
+        cwd = remote_folder_of(there.live, work.folder)
+        kernel = there.live.kernel(kernel_id, cwd, outputs, {})
+        try:
+            kernel.open()
+            ledger = Ledger(work.namespace)
+            ledger.ran_there(work.elsewhere)
+            where = there.live, kernel, cwd, registry, config, _silent
+            run = Running(there, kernel, exchange_with(*where, work.namespace, ledger), outputs)
+            run.send(work, note)
+        except BaseException:
+            with suppress(GpuRemoteError):
+                kernel.request("stop", kernel=kernel_id)
+            kernel.close()
+            there.close()
+            raise
+    except BaseException:
+        registry.jobs.forget(row.id)
+        raise
+    _begun_here[registry.path, row.id] = run
+    job = Job(row, config, registry)
+
+    def over(_: Any) -> None:
+        threading.Thread(target=_finish, args=(job, run, ended), name=f"job {job.id}", daemon=True).start()
+
+    run.execution.future.add_done_callback(over)
+    return job
+
+
+def _finish(job: Job, run: Running, ended: Callable[[Job, Running], None]) -> None:
+    """Do what follows the end of a job that this process has begun."""
+    try:
+        job.note_end(run.execution)
+        try:
+            run.exchange.settle(run.outgoing, run.execution.future.result())
+        except GpuRemoteError as e:
+            run.problem = e.message
+        ended(job, run)
+    finally:
+        _begun_here.pop((job.registry.path, job.id), None)
+        run.close()
+
+
+def _importing(imports: Mapping[str, tuple[str, str]]) -> str:
+    lines = ["import importlib as _importlib, operator as _operator"]
+    for name, (module, path) in imports.items():
+        found = f"_importlib.import_module({module!r})"
+        lines.append(f"{name} = {f'_operator.attrgetter({path!r})({found})' if path else found}")
+    return "\n".join([*lines, "del _importlib, _operator"])
+
+
+class Job:
+    """A job, also one that another process has begun.
+
+    Args:
+        row: What is written down of it.
+        config: The user's settings.
+        registry: Where that is written down.
+    """
+
+    def __init__(self, row: JobRow, config: GpuRemote, registry: Registry) -> None:
+        self.id, self.machine, self.title = row.id, row.machine, row.title
+        self.registry = registry
+        self._config = config
+        self._run = _begun_here.get((registry.path, row.id))
+
+    def __repr__(self) -> str:
+        return f"Job {self.id} · {self.machine} · {self.title} · {self.row.state.value}"
+
+    @property
+    def row(self) -> JobRow:
+        """What is known of it here, without asking its machine."""
+        return self.registry.jobs.get(self.id)
+
+    @property
+    def state(self) -> str:
+        """``running``, ``done``, ``failed``, ``cancelled`` or ``lost``."""
+        if self._run is None:
+            refresh(self.registry, self._config, [self.row])
+        return self.row.state.value
+
+    @property
+    def done(self) -> bool:
+        """Whether it has ended, however."""
+        return self.state != JobState.RUNNING.value
+
+    def wait(self, timeout: float | None = None) -> str:
+        """Wait for its end; return its state.
+
+        Args:
+            timeout: Seconds; None for as long as it takes.
+
+        Raises:
+            TimeoutError: It goes on.
+            GpuRemoteError: Its machine does not answer.
+        """
+        if self._run is not None:
+            if not self._run.closed.wait(timeout):
+                raise TimeoutError(f"Job {self.id} is still running.")
+        elif not self.done:
+            with suppress(concurrent.futures.CancelledError), self.replay(None) as (execution, _):
+                self._wait_for(execution, timeout)
+        return self.state
+
+    def _wait_for(self, execution: Execution, timeout: float | None) -> None:
+        if not concurrent.futures.wait((execution.future,), timeout).done:
+            raise TimeoutError(f"Job {self.id} is still running.")
+        self.note_end(execution)
+
+    def result(self, timeout: float | None = None) -> str:
+        """Wait for its end, and return what its last expression was, as text.
+
+        Args:
+            timeout: Seconds; None for as long as it takes.
+
+        Raises:
+            Exception: What it raised.
+            TimeoutError: It goes on.
+            JobError: It is lost.
+            GpuRemoteError: Its machine does not answer.
+        """
+        if self._run is not None:
+            self.wait(timeout)
+            return _result(self._run.execution, self._run.outputs)
+        with self.replay(None) as (execution, outputs):
+            self._wait_for(execution, timeout)
+            return _result(execution, outputs)
+
+    def get(self, *names: str) -> Any:
+        """Return variables that it has bound; a tuple where there are several names.
+
+        Raises:
+            VariableError: One does not exist there, or can't come here.
+            JobError: Its variables are gone.
+        """
+        values: dict[str, Any] = {}
+        with self._there() as there:
+            patience = self._config.reconnect_timeout
+            kernel = RemoteKernel(self.row.kernel, there.live.connect, None, Outputs(), patience)
+            with closing(kernel):
+                _open(kernel, self.row)
+                cwd = remote_folder_of(there.live, Path(self.row.folder))
+                where = there.live, kernel, cwd, self.registry, self._config, _silent
+                exchange = exchange_with(*where, values, Ledger(values))
+                done = False
+                while not done:
+                    outgoing = exchange.pack("", get=names, auto=False)
+                    asked = kernel.execute("", silent=True, store_history=False, gpu_remote=outgoing.wish)
+                    done = exchange.settle(outgoing, asked.future.result())
+        return values[names[0]] if len(names) == 1 else tuple(values[name] for name in names)
+
+    def cancel(self) -> str:
+        """End it, by an interrupt, or with its process where that does not help; return its state.
+
+        Raises:
+            GpuRemoteError: Its machine does not answer.
+        """
+        if self.done:
+            return self.row.state.value
+        row = self.row
+        with self._there() as there:
+            there.request("interrupt", kernel=row.kernel, cell=row.cell)
+            end = time.monotonic() + _INTERRUPT_LIMIT
+            while _runs(there, row) and time.monotonic() < end:
+                time.sleep(_LOOK)
+            if _runs(there, row):
+                there.request("restart", kernel=row.kernel)
+        self.registry.jobs.end(self.id, JobState.CANCELLED)
+        return self.row.state.value
+
+    def forget(self) -> None:
+        """Remove it from the list, and its kernel from its machine, with its outputs and variables."""
+        with suppress(GpuRemoteError), self._there() as there:
+            there.request("stop", kernel=self.row.kernel)
+        self.registry.jobs.forget(self.id)
+
+    @contextmanager
+    def replay(
+        self, listener: Listener | None, begin: Callable[[Execution], None] = lambda _: None
+    ) -> Iterator[tuple[Execution, Outputs]]:
+        """Bring all its messages from its first one on, and go on with those to come.
+
+        Args:
+            listener: Gets them.
+            begin: Called with its execution before the first one.
+        """
+        row, outputs = self.row, Outputs(listener)
+        with self._there() as there:
+            try:
+                connect, patience = there.live.connect, self._config.reconnect_timeout
+                shown = Replay(row.kernel, connect, patience, outputs, row.cell)
+            except GpuRemoteError as e:
+                raise self._gone(e) from None
+            with closing(shown.kernel):
+                yield shown.start(begin), outputs
+
+    @contextmanager
+    def _there(self) -> Iterator[Visit]:
+        row = self.row
+        try:
+            machine = self.registry.get(row.machine)
+            if machine.state.final:
+                raise MachineNotFoundError(f"{row.machine} has ended.")
+        except MachineNotFoundError as e:
+            raise self._gone(e) from None
+        with Visit(machine, self._config, self.registry) as there:
+            yield there
+
+    def _gone(self, why: GpuRemoteError) -> JobError:
+        return JobError(f"What job {self.id} left cannot be had any more: {why.message}")
+
+    def note_end(self, execution: Execution) -> None:
+        """Write down what became of it; nothing where that is not known, as after a lost connection."""
+        future = execution.future
+        if not future.done():
+            return
+        error = future.exception()
+        if isinstance(error, KernelDiedError):
+            self.registry.jobs.end(self.id, JobState.FAILED, "its kernel died")
+        elif error is None:
+            reply = future.result()
+            refresh_one(self.registry, self.row, {"status": reply["status"], "error": reply.get("ename", "")})
+
+
+def _open(kernel: RemoteKernel, row: JobRow) -> None:
+    try:
+        kernel.open()
+    except GpuRemoteError as e:
+        raise JobError(f"The kernel of job {row.id} is gone, with its variables: {e.message}") from None
+
+
+def _result(execution: Execution, outputs: Outputs) -> str:
+    reply = execution.future.result()
+    if reply["status"] != "ok":
+        raise remote_error(reply, shown=False)
+    return outputs.text
+
+
+def _runs(there: Visit, row: JobRow) -> bool:
+    told = there.request("outcomes", cells={row.kernel: row.cell})
+    return bool(told.get(row.kernel, {}).get("status") == "running")
+
+
+def refresh(registry: Registry, config: GpuRemote, rows: Sequence[JobRow]) -> list[str]:
+    """Ask machines what became of jobs that run as far as is known, and write it down.
+
+    Returns:
+        Why some could not be asked.
+    """
+    by_machine: dict[str, list[JobRow]] = {}
+    for row in rows:
+        if row.state is JobState.RUNNING and row.cell:
+            by_machine.setdefault(row.machine, []).append(row)
+
+    def ask(name: str) -> str:
+        try:
+            with Visit(registry.get(name), config, registry) as there:
+                told = there.request("outcomes", cells={row.kernel: row.cell for row in by_machine[name]})
+        except MachineNotFoundError:
+            return ""  # the registry knows by now
+        except GpuRemoteError as e:
+            return f"{name} does not answer, so its jobs are shown as they were last known: {e.message}"
+        for row in by_machine[name]:
+            refresh_one(registry, row, told.get(row.kernel, {"status": "lost"}))
+        return ""
+
+    with concurrent.futures.ThreadPoolExecutor(max(1, min(8, len(by_machine)))) as pool:
+        return [why for why in pool.map(ask, by_machine) if why]
+
+
+def refresh_one(registry: Registry, row: JobRow, outcome: Mapping[str, Any]) -> None:
+    """Write down what a machine says of a job."""
+    if outcome["status"] == "running":
+        return
+    state, note = _ENDS.get(outcome["status"], JobState.LOST), str(outcome.get("error", ""))
+    if note == "KeyboardInterrupt":
+        state, note = JobState.CANCELLED, ""
+    if outcome["status"] == "died":
+        note = "its kernel died"
+    elif state is JobState.LOST:
+        note = note or "its kernel is gone"
+    registry.jobs.end(row.id, state, note, outcome.get("at"))
+
+
+def described(row: JobRow) -> str:
+    """Return what became of a job, in a line."""
+    seconds = f" · {duration(row.seconds)}" if row.seconds is not None else ""
+    return f"job {row.id} · {row.state.value}{seconds}" + (f" · {row.note}" if row.note else "")
