@@ -206,11 +206,12 @@ def _run(api: Api, place: Place, offer: Offer, spec: MachineSpec) -> str:
 
 def _made_before(api: Api, region: str, spec: MachineSpec, error: ProviderError) -> str:
     named = [{"Name": "tag:Name", "Values": [spec.name]}]
-    found = api.pages("ec2", region, "DescribeInstances", "Reservations", Filters=named)
-    machines = [m for r in found for m in r["Instances"] if m.get("ClientToken") == spec.token]
-    if not machines:
-        raise error
-    return str(machines[0]["InstanceId"])
+    with suppress(ProviderError):  # there is a machine: the first error, which rules nothing out, must stand
+        found = api.pages("ec2", region, "DescribeInstances", "Reservations", Filters=named)
+        for machine in (m for r in found for m in r["Instances"]):
+            if machine.get("ClientToken") == spec.token:
+                return str(machine["InstanceId"])
+    raise error
 
 
 def _born(api: Api, provider_id: str, at: float) -> float:

@@ -26,6 +26,10 @@ _PAUSE = 0.25
 """Seconds; each pause between two calls is twice as long as the one before, the last one four seconds."""
 AT_ONCE = 16
 """Regions, or other things, that are asked at the same time."""
+_ALWAYS_ON = ("us-east-1", "us-west-2", "eu-west-1")
+"""Regions that every account has, for when the user's own does not answer."""
+_RENTS = {"RunInstances"}
+"""Actions after whose failure there may be something that is billed."""
 _PERMISSIONS = {"service-quotas": "servicequotas"}
 """Services that permissions know by another name."""
 
@@ -62,14 +66,17 @@ class Api:
         """Return AWS's answer.
 
         Raises:
-            ProviderError: AWS refused; `cloud_code` is its code.
+            ProviderError: AWS refused; `cloud_code` is its code. One that fails, or does not answer, rules
+                the region out, unless it may have rented something out all the same.
         """
-        from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+        from botocore.exceptions import BotoCoreError, ClientError, ConnectTimeoutError, HTTPClientError
         from botocore.exceptions import ConnectionError as NoConnection
+        from botocore.exceptions import EndpointConnectionError as NobodyThere
         from botocore.parsers import ResponseParserError
 
         client = self._client(service, region)
         method = getattr(client, client_method(action))
+        unsure = False  # whether AWS may have done it, though it did not say so
         for attempt in range(_ATTEMPTS):
             if attempt:
                 time.sleep(_PAUSE * 2**attempt * random.uniform(0.5, 1.0))
@@ -81,6 +88,7 @@ class Api:
                 permission = f"{_PERMISSIONS.get(service, service)}:{action}"
                 error = refusal(problem.get("Code", ""), problem.get("Message", ""), permission, region)
                 error.__cause__ = e
+                unsure = unsure or error.cloud_code in UNSURE
                 if error.cloud_code not in THROTTLED | UNSURE:
                     break
             except (HTTPClientError, NoConnection, ResponseParserError) as e:
@@ -88,13 +96,17 @@ class Api:
                 error = ProviderError(
                     f"AWS does not answer in {region}: {why}.",
                     hint="Check the network connection, try again.",
+                    rules_out=RulesOut.REGION,
                 )
                 error.__cause__ = e
+                unsure = unsure or not isinstance(e, (NobodyThere, ConnectTimeoutError))
                 if attempt:  # each took seconds
                     break
             except BotoCoreError as e:
                 error = _failed(e, region)
                 break
+        if unsure and action in _RENTS and error.rules_out is RulesOut.REGION:
+            error.rules_out = None  # whatever there may be of a machine must be looked for
         if isinstance(error, ProviderAuthError) and error.rules_out is RulesOut.CLOUD:
             _session.cache_clear()  # so that a login from now on counts
         raise error
@@ -121,13 +133,18 @@ class Api:
         """Return the regions that the account has enabled."""
 
         def ask() -> list[str]:
-            try:
-                answer = self.call("ec2", self.home, "DescribeRegions")
-            except ProviderAuthError as e:
-                if e.cloud_code == "AuthFailure":  # in a region that is on for sure, it is about who we are
-                    e.rules_out, e.hint = RulesOut.CLOUD, f"Log in again: {LOGIN}."
-                raise
-            return sorted(r["RegionName"] for r in answer["Regions"])
+            errors: list[ProviderError] = []
+            for region in dict.fromkeys([self.home, *_ALWAYS_ON]):
+                try:
+                    answer = self.call("ec2", region, "DescribeRegions")
+                    return sorted(r["RegionName"] for r in answer["Regions"])
+                except ProviderError as e:
+                    errors.append(e)
+                    if isinstance(errors[0], ProviderAuthError):
+                        break
+            if errors[0].cloud_code == "AuthFailure":  # where it is on for sure, it is about who we are
+                errors[0].rules_out, errors[0].hint = RulesOut.CLOUD, f"Log in again: {LOGIN}."
+            raise errors[0]
 
         return self.kept("regions", DAY, ask)
 

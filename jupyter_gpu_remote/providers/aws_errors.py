@@ -16,7 +16,11 @@ THROTTLED = {
     "TooManyRequestsException",
 }
 """Too many calls: refused for sure."""
-UNSURE = {"ServerInternal", "InternalError", "ServiceUnavailable", "Unavailable", "InternalServerException"}
+UNSURE = {
+    *("ServerInternal", "InternalError", "ServiceUnavailable", "Unavailable"),
+    *("InternalServerException", "InternalServerError", "InternalFailure"),
+    *("500", "502", "503", "504"),  # what stands before AWS fails
+}
 """AWS failed: it may or may not have done what it was asked for."""
 STALE = {
     "InvalidAMIID.NotFound",
@@ -107,13 +111,9 @@ def refusal(code: str, text: str, permission: str, region: str) -> ProviderError
             rules_out=RulesOut.REGION,
             cloud_code=code,
         )
-    if code in THROTTLED:
-        return ProviderError(
-            message, hint="Try again in a minute.", rules_out=RulesOut.REGION, cloud_code=code
-        )
-    if code in UNSURE:
-        # nothing is ruled out: whatever there may be of a machine must be looked for
-        return ProviderError(message, hint="Try again, or another --region.", cloud_code=code)
+    if code in THROTTLED | UNSURE:
+        hint = "Try again in a minute." if code in THROTTLED else "Try again, or another --region."
+        return ProviderError(message, hint=hint, rules_out=RulesOut.REGION, cloud_code=code)
     return ProviderError(
         message, hint="Trying elsewhere would not help. Please report it, with this text.", cloud_code=code
     )

@@ -272,6 +272,47 @@ def test_when_aws_fails_nothing_is_ruled_out_for_there_may_be_a_machine(
     assert len({c.params["ClientToken"] for c in ec2.calls("RunInstances")}) == 1
 
 
+def outage(ec2: Ec2, region: str) -> None:
+    ec2.refuse(region, "ServiceUnavailable", 503, action="")
+
+
+def test_a_region_that_fails_before_a_machine_is_asked_for_is_passed_over(ec2: Ec2, fleet: Fleet) -> None:
+    ec2.prices = {("g4dn.12xlarge", "us-east-1a"): 0.1, ("g4dn.12xlarge", "us-west-2b"): 0.2}
+    fleet.offers(FOUR_T4)
+    outage(ec2, "us-east-1")
+    assert launch(fleet).offer.zone == "us-west-2b"
+    assert not [c for c in ec2.calls("RunInstances") if c.region == "us-east-1"]
+
+
+def test_a_launch_while_the_home_region_fails_finds_a_machine_elsewhere(ec2: Ec2, fleet: Fleet) -> None:
+    outage(ec2, "us-east-1")
+    assert launch(fleet).offer.region in ("us-west-2", "eu-west-1")
+
+
+def test_a_region_where_nobody_answers_is_ruled_out_for_nothing_can_have_been_rented(
+    ec2: Ec2, provider: AwsProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    provider.delete(provider.create(offer(provider), spec()))  # all that a launch looks up is known
+    wanted = offer(provider)
+    monkeypatch.setenv("AWS_ENDPOINT_URL_EC2", "http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_REGION", "eu-west-1")  # other settings, so another session
+    with pytest.raises(ProviderError, match="does not answer") as caught:
+        provider.create(wanted, spec("m2", "t2"))
+    assert caught.value.rules_out is RulesOut.REGION
+
+
+@pytest.mark.parametrize("then", ["ServiceUnavailable", "RequestLimitExceeded", "OptInRequired"])
+def test_once_there_may_be_a_machine_no_later_refusal_rules_its_region_out(
+    ec2: Ec2, provider: AwsProvider, then: str
+) -> None:
+    wanted = offer(provider)
+    ec2.refuse("", "InternalError", 500, times=1)
+    ec2.refuse("", then, 503)
+    with pytest.raises(ProviderError, match=then) as caught:
+        provider.create(wanted, spec())
+    assert caught.value.rules_out is None
+
+
 def test_no_answer_at_all_is_an_error_that_says_so(
     ec2: Ec2, provider: AwsProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import os
 import re
 import threading
@@ -40,6 +41,7 @@ class _Refusal:
     status: int
     message: str
     action: str
+    times: float
 
 
 class Ec2(Market, Actions):
@@ -119,10 +121,16 @@ class Ec2(Market, Actions):
             self._calls.clear()
 
     def refuse(
-        self, where: str, code: str, status: int = 400, message: str = "", action: str = "RunInstances"
+        self,
+        where: str,
+        code: str,
+        status: int = 400,
+        message: str = "",
+        action: str = "RunInstances",
+        times: float = math.inf,
     ) -> None:
-        """Answer an action with an error from now on: in a zone, in a region, or everywhere (``""``)."""
-        self._refusals.append(_Refusal(where, code, status, message or f"It is {code}.", action))
+        """Answer an action (or all: ``""``) with an error: in a zone, in a region, or everywhere (``""``)."""
+        self._refusals.append(_Refusal(where, code, status, message or f"It is {code}.", action, times))
 
     def deny(self, permission: str) -> None:
         """Take a permission (``ec2:RunInstances``) away from the user."""
@@ -189,7 +197,8 @@ class Ec2(Market, Actions):
                 why += " message: " + "xyz" * 200
             return error(service, 403, code, why)
         for r in self._refusals:
-            if r.action == call.action and r.where in ("", call.region, call.zone):
+            if r.times and r.action in ("", call.action) and r.where in ("", call.region, call.zone):
+                r.times -= 1
                 return error(service, r.status, r.code, r.message)
         return None
 
