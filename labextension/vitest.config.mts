@@ -1,5 +1,7 @@
 import { defineConfig } from 'vitest/config';
 
+const EMPTY = '<svg xmlns="http://www.w3.org/2000/svg"></svg>';
+
 export default defineConfig({
   root: import.meta.dirname,
   cacheDir: '../node_modules/.vite',
@@ -8,7 +10,7 @@ export default defineConfig({
     {
       name: 'icons',
       enforce: 'pre',
-      load: id => (/\.svg(\?.*)?$/.test(id) ? 'export default "<svg></svg>"' : undefined)
+      load: id => (/\.svg(\?.*)?$/.test(id) ? `export default '${EMPTY}'` : undefined)
     }
   ],
   test: {

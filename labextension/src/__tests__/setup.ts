@@ -12,7 +12,7 @@ const missing = {
   requestIdleCallback: (run: () => void) => setTimeout(run, 0)
 };
 for (const [name, value] of Object.entries(missing)) {
-  if (!(name in globalThis)) {
-    Object.assign(globalThis, { [name]: value });
+  if (!Reflect.get(globalThis, name)) {
+    Reflect.set(globalThis, name, value);
   }
 }
