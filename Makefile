@@ -19,15 +19,17 @@ test: $(STAMP)-test system-test  ## Run the tests (ARGS="-k name" for some of th
 	@$(MAKE) --no-print-directory labextension || echo "missing: the part for JupyterLab; its tests are skipped"
 	$(RUN) pytest -q -n 3 --dist loadfile $(ARGS)
 
-lint: $(STAMP)-lint  ## Check style, types and layers
+lint: $(STAMP)-lint labextension  ## Check style, types and layers
 	$(RUN) ruff check
 	$(RUN) ruff format --check
 	$(RUN) mypy
 	.venv/bin/lint-imports
+	PATH="$(CURDIR)/.venv/bin:$$PATH" jlpm lint
 
-format: $(STAMP)-lint  ## Mend what can be mended by itself
+format: $(STAMP)-lint labextension  ## Mend what can be mended by itself
 	$(RUN) ruff check --fix
 	$(RUN) ruff format
+	PATH="$(CURDIR)/.venv/bin:$$PATH" jlpm format
 
 labextension: $(STAMP)-bundle  ## Build the part for JupyterLab; Node.js comes along
 	.venv/bin/python tools/bundle.py

@@ -51,10 +51,16 @@ class BundleHook(BuildHookInterface):  # type: ignore[type-arg]
 def build() -> None:
     """Build it for users: small, without sources."""
     begun = time.time()
-    _run("jlpm", "install", "--immutable")
+    print("Building the part for JupyterLab; the first time takes a minute or two.", flush=True)
+    install()
     _run("jlpm", "build:prod")
     # an edit made meanwhile must count as newer
     os.utime(BUNDLE / "package.json", (begun, begun))
+
+
+def install() -> None:
+    """Install what building and testing it needs, as yarn.lock has it."""
+    _run("jlpm", "install", "--immutable")
 
 
 def _run(*command: str) -> None:
@@ -63,11 +69,19 @@ def _run(*command: str) -> None:
     program = shutil.which(command[0], path=path)
     if program is None:
         sys.exit(f"{command[0]} is missing. Next: pip install {TOOLS[0]!r} {NODE!r}")
-    done = subprocess.run([program, *command[1:]], cwd=ROOT, env={**os.environ, "PATH": path}, check=False)
+    done = subprocess.run(
+        [program, *command[1:]],
+        cwd=ROOT,
+        env={**os.environ, "PATH": path},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
     if done.returncode:
         sys.exit(
-            f"`{' '.join(command)}` failed, so there is no panel for JupyterLab. Next: see above; it needs "
-            "an npm registry (npm config get registry)."
+            f"{done.stdout[-5000:]}\n`{' '.join(command)}` failed, so there is no part for JupyterLab. Next: "
+            "see above; it needs an npm registry, which YARN_NPM_REGISTRY_SERVER may name."
         )
 
 
@@ -95,6 +109,8 @@ def main() -> None:
     """Build it for this checkout and let this Python's JupyterLab find it."""
     if _stale():
         build()
+    elif not (ROOT / "node_modules").exists():
+        install()
     link = Path(sys.prefix) / "share" / "jupyter" / "labextensions" / NAME
     if link.resolve() != BUNDLE:
         link.parent.mkdir(parents=True, exist_ok=True)
