@@ -15,14 +15,13 @@ from traitlets import List
 from . import __version__, options
 from .config import GpuRemote, load_settings
 from .errors import ConfigurationError, GpuRemoteError
-from .fleet import Fleet
-from .model import GpuRequest, Machine
+from .model import GpuRequest
 from .reaper import reap_in_background
 from .registry import Registry
 from .shell_verbs import VERBS
 from .status import StatusLine, in_terminal
 from .verbs import Desk
-from .verbs.visit import attach_to
+from .verbs.visit import machine_for
 
 _PROG = "jupyter gpu-remote"
 _OK, _FAILED, _USAGE, _INTERRUPTED = 0, 1, 2, 130
@@ -129,20 +128,7 @@ def _desk(settings: GpuRemote) -> Desk:
             status.end()
 
     def launch(request: GpuRequest, config: GpuRemote) -> None:
-        fleet = Fleet(config, registry)
-
-        def bring_up(machine: Machine) -> None:
-            live = attach_to(machine, config, registry)
-            try:
-                live.open(report)
-            finally:
-                live.close()
-
-        machine = fleet.find(request, "")
-        if machine is None:
-            machine = fleet.launch(request, "", report, bring_up)
-        else:
-            bring_up(machine)
+        machine = machine_for(request, config, registry, "", report)
         status.end()
         print(f"{machine.offer.title} · {machine.name} · ready in {status.seconds:.1f} s")
         print(f"Use it in a notebook: %%remote --on {machine.name}")

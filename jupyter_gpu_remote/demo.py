@@ -130,7 +130,7 @@ def _signals() -> Iterator[None]:
 
 def _run(content: Any, folder: Path, name: str) -> int:
     try:
-        asyncio.run(_execute(content, folder))
+        asyncio.run(execute(content, folder, ThisPython()))
     except CellExecutionError:
         print(f"demo: {name} failed", file=sys.stderr)  # its error was printed
         return 1
@@ -141,16 +141,29 @@ def _run(content: Any, folder: Path, name: str) -> int:
     return 0
 
 
-async def _execute(content: Any, folder: Path) -> None:
+async def execute(
+    content: Any, folder: Path, kernels: KernelSpecManager, limit: float | None = _CELL_LIMIT
+) -> None:
+    """Run a notebook in place, printing its cells and what they put out.
+
+    Args:
+        content: The notebook.
+        folder: Where its kernel runs.
+        kernels: Knows the kernel.
+        limit: Seconds for a cell; None for any time.
+
+    Raises:
+        CellExecutionError: A cell failed; the outputs so far are in the notebook.
+    """
     # the kernel is ours: nbclient would take Ctrl-C for itself, and report a dead kernel
-    manager = AsyncKernelManager(kernel_name="python3", kernel_spec_manager=_ThisPython())
+    manager = AsyncKernelManager(kernel_name="python3", kernel_spec_manager=kernels)
     await manager.start_kernel(cwd=str(folder), extra_arguments=["--log-level=ERROR"])
     kernel = manager.client()
     try:
         kernel.start_channels()
         await kernel.wait_for_ready(_START_LIMIT)
         kernel.allow_stdin = False
-        client = _Printing(content, km=manager, timeout=_CELL_LIMIT)
+        client = _Printing(content, km=manager, timeout=limit)
         client.kc = kernel
         client.reset_execution_trackers()
         for index, cell in enumerate(content.cells):
@@ -166,7 +179,7 @@ async def _execute(content: Any, folder: Path) -> None:
         await manager.shutdown_kernel(now=True)
 
 
-class _ThisPython(KernelSpecManager):  # type: ignore[misc]  # untyped here
+class ThisPython(KernelSpecManager):  # type: ignore[misc]  # untyped here
     """Knows one kernel: the Python that runs this, whatever else is installed under its name."""
 
     def get_kernel_spec(self, kernel_name: str) -> Any:

@@ -61,11 +61,11 @@ def detach(cells: RemoteCells, config: GpuRemote, cell: str) -> Job:
             notebook.folder,
             cells.shell.user_ns,
             pack,
-            lent.imports if lent else {},
-            lent.names if lent else (),
+            imports=lent.imports if lent else {},
+            elsewhere=lent.names if lent else (),
         ),
         cells.relay,
-        lambda execution: cells.relay.begin(execution, whole=True),
+        lambda _, execution: cells.relay.begin(execution, whole=True),
         ended,
     )
     if not job.row.ended:

@@ -154,7 +154,9 @@ class LiveMachine:
 
         bring_uv(self.transport, self.machine.python, architecture, libc)
 
-    def kernel(self, kernel_id: str, folder: str, listener: Listener, env: dict[str, str]) -> RemoteKernel:
+    def kernel(
+        self, kernel_id: str, folder: str, listener: Listener, env: dict[str, str], once: bool = False
+    ) -> RemoteKernel:
         """Return a kernel of this machine, to be opened; it starts there if it is not there yet.
 
         Args:
@@ -162,8 +164,10 @@ class LiveMachine:
             folder: Its working folder over there.
             listener: Gets its messages.
             env: More environment variables for it.
+            once: Whether nobody will look at its variables once it has run a cell; a fresh process takes its
+                place then.
         """
-        start = {"python": self.machine.python, "cwd": folder, "env": env, "watch": True}
+        start = {"python": self.machine.python, "cwd": folder, "env": env, "watch": True, "once": once}
         return RemoteKernel(kernel_id, self.connect, start, listener, self._config.reconnect_timeout)
 
     def folder_for(self, folder: Path, owner: str) -> str:

@@ -104,6 +104,16 @@ def _owner(folder: Path) -> str:
     return short_hash(platform.node(), str(folder))
 
 
+def too_wide(folder: Path) -> str:
+    """Return why a folder is not kept the same on both sides; nothing when it can be."""
+    if folder not in (home := Path.home().resolve(), *home.parents):
+        return ""
+    return (
+        f"{folder} is not copied to the machine: it holds your whole home folder. "
+        "Move the notebook into a folder of its own."
+    )
+
+
 def exchange_with(
     live: LiveMachine,
     kernel: RemoteKernel,
@@ -188,12 +198,7 @@ class Notebook:
     @property
     def unsynced(self) -> str:
         """Why the folder is not kept the same on both sides; empty when it is."""
-        if self.folder not in (home := Path.home().resolve(), *home.parents):
-            return ""
-        return (
-            f"{self.folder} is not copied to the machine: it holds your whole home folder. "
-            "Move the notebook into a folder of its own."
-        )
+        return too_wide(self.folder)
 
     def is_ready(self, request: GpuRequest) -> bool:
         """Return whether a cell that asks for this can be sent at once."""

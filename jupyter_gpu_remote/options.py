@@ -139,6 +139,14 @@ def _split(line: str | Sequence[str]) -> list[str]:
         ) from e
 
 
+def foreign(words: Sequence[str]) -> list[str]:
+    """Return the words that are neither options of ours nor their values."""
+    try:
+        return _parser().parse_known_args(list(words))[1]
+    except argparse.ArgumentError:
+        return list(words)  # `parse` tells what is wrong
+
+
 def _read(words: list[str], prog: str) -> argparse.Namespace:
     if "-h" in words or "--help" in words:
         raise HelpRequested(help_text(prog))

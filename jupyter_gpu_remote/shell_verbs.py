@@ -14,8 +14,10 @@ from contextlib import suppress
 from pathlib import Path
 
 from .agent import wire
+from .config import GpuRemote
 from .errors import ConfigurationError
 from .kernel import Message, RemoteKernel
+from .model import GpuRequest
 from .plain import plain_text
 from .tables import table
 from .transport.commands import ENDING
@@ -149,6 +151,21 @@ def _answer(kernel: RemoteKernel, question: Message) -> None:
     content = question.content
     ask = getpass if content.get("password") else input
     kernel.send(wire.STDIN, "input_reply", {"value": ask(content.get("prompt", ""))}, parent=question.header)
+
+
+@verb(
+    "Run a script or a notebook on a machine: run train.py --gpu A100 -- --lr 0.1",
+    argument("file", metavar="FILE", help="it; a notebook comes back as NAME.executed.ipynb"),
+    asks=True,
+    command=True,
+)
+def run(desk: Desk, request: GpuRequest, config: GpuRemote, file: str, command: list[str]) -> int:
+    """Run a file to its end, or with --detach as a job."""
+    from .runs import run_notebook, run_script
+
+    if Path(file).suffix == ".ipynb":
+        return run_notebook(desk, request, config, Path(file), command)
+    return run_script(desk, request, config, Path(file), command, Terminal())
 
 
 @verb("End what died processes left behind, here and in the clouds.")

@@ -20,6 +20,7 @@ from .watch import watch as watch_folder
 
 _YOUNG = 10.0
 """Seconds: a kernel that dies younger and has run nothing would only die again."""
+_SPENT = "it was restarted"
 _KERNEL_NAME = re.compile(r"[\w-][\w.:@+-]{0,149}")
 
 
@@ -71,8 +72,10 @@ class Keeper:
             kernel.ask_what_is_over()
             self.spare.want(kernel.facts["python"])
 
-    def start(self, name: str, python: str, cwd: str, env: dict[str, str], watch: bool = False) -> Kernel:
-        """Start a kernel, out of the spare one if that fits.
+    def start(
+        self, name: str, python: str, cwd: str, env: dict[str, str], watch: bool = False, once: bool = False
+    ) -> Kernel:
+        """Start a kernel, out of the spare one if that fits; its process ends after a cell that runs `once`.
 
         Raises:
             ValueError: The name can be no file's.
@@ -91,7 +94,7 @@ class Keeper:
                 kernel = Kernel(name, folder, self._sockets)
                 kernel.start(python, cwd, env)
                 kernel.open_journal()
-            kernel.facts.update(birth=uuid.uuid4().hex, watched=watch)
+            kernel.facts.update(birth=uuid.uuid4().hex, watched=watch, once=once)
             kernel.process.save()
         except OSError:
             if kernel:
@@ -109,6 +112,10 @@ class Keeper:
             age = time.time() - kernel.facts["created"]
             if not kernel.heard and age > process.START_LIMIT:
                 kernel.process.end_for(f"it said nothing in the {age:.0f} s after its start")
+            over = any(outcome["status"] != "refused" for outcome in kernel.outcomes.values())
+            if kernel.facts.get("once") and over and not kernel.running:
+                kernel.facts["once"] = False
+                self.respawn(kernel, _SPENT)  # what it held of memory, here and on the GPU, is free again
             if kernel.process.pidfd < 0 and not kernel.process.alive():
                 self._died(kernel)
 

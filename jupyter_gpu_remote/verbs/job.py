@@ -60,6 +60,7 @@ class Work:
         folder: Its folder here.
         namespace: Where its variables come from and go to.
         pack: Returns what goes with the cell, given what moves its variables.
+        once: Whether its variables are of no use to anybody once it has ended.
         imports: Modules that its variables look up: module and name in it, by variable.
         elsewhere: Variables that do not come from `namespace`.
     """
@@ -70,6 +71,7 @@ class Work:
     folder: Path
     namespace: MutableMapping[str, Any]
     pack: Callable[[Exchange], Outgoing]
+    once: bool = False
     imports: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     elsewhere: Sequence[str] = ()
 
@@ -118,7 +120,7 @@ class Running:
         self.closed = threading.Event()
         self.problem = ""
 
-    def send(self, work: Work, sent: Callable[[Execution], None]) -> None:
+    def send(self, work: Work, sent: Callable[[Running, Execution], None]) -> None:
         """Start the cell, and wait until it has begun."""
         if work.imports:
             self.kernel.execute(_importing(work.imports), silent=True, store_history=False)
@@ -126,7 +128,7 @@ class Running:
             self.outgoing = work.pack(self.exchange)
             self.execution = self.kernel.execute(
                 work.code,
-                begin=sent,
+                begin=lambda execution: sent(self, execution),
                 buffers=self.outgoing.parts,
                 allow_stdin=False,
                 gpu_remote=self.outgoing.wish,
@@ -158,7 +160,7 @@ def begin(
     registry: Registry,
     work: Work,
     listener: Listener | None = None,
-    sent: Callable[[Execution], None] = lambda _: None,
+    sent: Callable[[Running, Execution], None] = lambda run, execution: None,
     ended: Callable[[Job, Running], None] = lambda job, run: None,
 ) -> Job:
     """Start a job.
@@ -169,7 +171,7 @@ def begin(
         registry: Where it is written down.
         work: What it does.
         listener: Gets its messages.
-        sent: Called with its execution before the first message.
+        sent: Called with its cell before that is sent.
         ended: Called in a thread of its own after its end, while it is still connected.
 
     Raises:
@@ -179,14 +181,14 @@ def begin(
     row = registry.jobs.add(work.notebook, machine.name, kernel_id, work.title, str(work.folder))
     outputs = Outputs(listener)
 
-    def note(execution: Execution) -> None:
+    def note(run: Running, execution: Execution) -> None:
         registry.jobs.sent(row.id, execution.msg_id)
-        sent(execution)
+        sent(run, execution)
 
     try:
         there = Visit(machine, config, registry)
         cwd = remote_folder_of(there.live, work.folder)
-        kernel = there.live.kernel(kernel_id, cwd, outputs, {})
+        kernel = there.live.kernel(kernel_id, cwd, outputs, {}, work.once)
         try:
             kernel.open()
             ledger = Ledger(work.namespace)
@@ -236,7 +238,7 @@ def _importing(imports: Mapping[str, tuple[str, str]]) -> str:
 
 
 class Job:
-    """A job, also one that another process has begun.
+    """A job, also one that another process has begun; `run` is it where this one has.
 
     Args:
         row: What is written down of it.
@@ -248,7 +250,7 @@ class Job:
         self.id, self.machine, self.title = row.id, row.machine, row.title
         self.registry = registry
         self._config = config
-        self._run = _begun_here.get((registry.path, row.id))
+        self.run = _begun_here.get((registry.path, row.id))
 
     def __repr__(self) -> str:
         return f"Job {self.id} · {self.machine} · {self.title} · {self.row.state.value}"
@@ -261,7 +263,7 @@ class Job:
     @property
     def state(self) -> str:
         """``running``, ``done``, ``failed``, ``cancelled`` or ``lost``."""
-        if self._run is None:
+        if self.run is None:
             refresh(self.registry, self._config, [self.row])
         return self.row.state.value
 
@@ -280,8 +282,8 @@ class Job:
             TimeoutError: It goes on.
             GpuRemoteError: Its machine does not answer.
         """
-        if self._run is not None:
-            if not self._run.closed.wait(timeout):
+        if self.run is not None:
+            if not self.run.closed.wait(timeout):
                 raise TimeoutError(f"Job {self.id} is still running.")
         elif not self.done:
             with suppress(concurrent.futures.CancelledError), self.replay(None) as (execution, _):
@@ -305,9 +307,9 @@ class Job:
             JobError: It is lost.
             GpuRemoteError: Its machine does not answer.
         """
-        if self._run is not None:
+        if self.run is not None:
             self.wait(timeout)
-            return _result(self._run.execution, self._run.outputs)
+            return _result(self.run.execution, self.run.outputs)
         with self.replay(None) as (execution, outputs):
             self._wait_for(execution, timeout)
             return _result(execution, outputs)

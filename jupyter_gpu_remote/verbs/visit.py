@@ -14,8 +14,8 @@ from ..agent import wire
 from ..config import GpuRemote
 from ..errors import ConflictError, ConnectionLostError, KernelError, TransportError
 from ..fleet import Fleet
-from ..machine import LiveMachine
-from ..model import Machine
+from ..machine import LiveMachine, Report
+from ..model import GpuRequest, Machine
 from ..notebook import open_sync
 from ..registry import Registry
 from ..storage.mounts import Mounts
@@ -33,6 +33,40 @@ def attach_to(machine: Machine, config: GpuRemote, registry: Registry) -> LiveMa
     """Return a machine to be opened; when it does not answer, its provider is asked whether it exists."""
     check = functools.partial(Fleet(config, registry).check, machine.name)
     return LiveMachine(machine, config, registry, check)
+
+
+def machine_for(
+    request: GpuRequest, config: GpuRemote, registry: Registry, notebook: str, report: Report
+) -> Machine:
+    """Find or launch the machine that `request` asks for, and bring it to ready.
+
+    Args:
+        request: What is wanted.
+        config: The user's settings.
+        registry: Where machines are written down.
+        notebook: What is to be bound to it; empty for nothing.
+        report: Called with a phase and a text, for the status line.
+
+    Raises:
+        GpuRemoteError: There is none to be had.
+    """
+    fleet = Fleet(config, registry)
+
+    def bring_up(machine: Machine) -> None:
+        live = attach_to(machine, config, registry)
+        try:
+            live.open(report)
+        finally:
+            live.close()
+
+    machine = fleet.find(request, notebook)
+    if machine is None:
+        machine = fleet.launch(request, notebook, report, bring_up)
+    else:
+        bring_up(machine)
+        if notebook:
+            registry.bind(notebook, machine.name)
+    return registry.get(machine.name)
 
 
 class Visit:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import functools
 import shlex
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -46,13 +47,15 @@ class Verb:
         for names, how in self.arguments:
             parser.add_argument(*names, **how)
         if self.asks:
-            own, words = parser.parse_known_args(words)
+            asked = "-h" in words or "--help" in words
+            own, words = (argparse.Namespace(), words) if asked else _part(parser, words)
             try:
                 request, config = options.parse(words, desk.config, prog)
             except options.HelpRequested as e:
                 more = parser.format_help().partition("options:")[2]
                 raise options.HelpRequested(f"{e}\nonly here:{more}" if more else str(e)) from None
-            return functools.partial(self.act, desk, request, config, **vars(own))
+            after = {"command": command} if self.command else {}
+            return functools.partial(self.act, desk, request, config, **vars(own), **after)
         if self.command:
             parser.usage = parser.format_usage()[len("usage: ") :].strip() + " -- COMMAND"
         if "-h" in words or "--help" in words:
@@ -66,6 +69,20 @@ class Verb:
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> Any:
         raise ConfigurationError(f"{self.prog}: {message}.", hint=f"See {self.prog} --help.")
+
+
+def _part(parser: argparse.ArgumentParser, words: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
+    """Return what is the verb's own of words among which options of ``%%remote`` stand, and those."""
+    foreign = options.foreign(words)
+    own, left = parser.parse_known_args(foreign)
+    taken = Counter(foreign) - Counter(left)
+    rest = []
+    for word in words:
+        if taken[word]:
+            taken[word] -= 1
+        else:
+            rest.append(word)
+    return own, rest
 
 
 def _cut(words: Sequence[str]) -> tuple[list[str], list[str]]:
