@@ -5,9 +5,21 @@ Everything here is imported on use: ``%load_ext jupyter_gpu_remote`` must stay u
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+if TYPE_CHECKING:
+    from .remote import Remote as Remote
+
+__all__ = ["Remote"]
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Remote":
+        from .remote import Remote
+
+        return Remote
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def load_ipython_extension(ipython: Any) -> None:

@@ -1,0 +1,311 @@
+"""Functions that run on a machine, called from Python: in a script, a test, or a notebook."""
+
+from __future__ import annotations
+
+import queue
+import sys
+import threading
+import uuid
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, ParamSpec, TypeVar
+
+from traitlets.config import Config
+
+from .agent import wire
+from .config import GpuRemote, load_settings
+from .errors import ConfigurationError, GpuRemoteError, KernelError, did_you_mean
+from .exchange.ledger import Ledger
+from .fleet import Fleet
+from .kernel import RemoteKernel
+from .messages import Execution, Message
+from .notebook import exchange_with, remote_folder_of, too_wide
+from .options import request
+from .raised import remote_error
+from .reaper import reap_in_background
+from .registry import Registry
+from .status import StatusLine, in_terminal
+from .verbs.visit import Visit, machine_for
+from .wants import Wants
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_NOT_HERE = ("in_", "out", "auto_in", "detach", "dry_run")
+"""Options of a cell that mean nothing for a function."""
+_CALL = """\
+def gpu_remote_call(function, args, kwargs):
+    import cloudpickle, traceback
+    try:
+        return True, function(*args, **kwargs), ""
+    except Exception as error:
+        told = "".join(traceback.format_exception(type(error), error, error.__traceback__.tb_next))
+        error.__traceback__ = error.__cause__ = error.__context__ = None
+        try:
+            cloudpickle.loads(cloudpickle.dumps(error))
+        except Exception:
+            error = RuntimeError(f"{type(error).__name__}: {error}")
+        return False, error, told
+gpu_remote_value = gpu_remote_call(*gpu_remote_work)
+del gpu_remote_work, gpu_remote_call
+"""
+
+
+class RemoteTraceback(Exception):
+    """Where an error was raised on the machine, as text; the cause of the error that is raised here."""
+
+    def __str__(self) -> str:
+        return f"\n\n{self.args[0]}"
+
+
+class Remote:
+    """A machine that runs functions.
+
+    Found or launched when this is made. Closed, as at the end of a ``with`` statement, it is deleted if it
+    was launched here.
+
+    Args:
+        folder: The folder that is kept the same on both sides; None is the current one.
+        workers: How many functions run at the same time, each in a process of its own.
+        keep: Whether the machine is left to end itself when nobody uses it; the next `Remote` of the same
+            folder finds it.
+        options: Those of ``%%remote``, by the same names: ``gpu="A100"``, ``max_price=2.5``.
+
+    Raises:
+        ConfigurationError: An option is unknown, or has a wrong value.
+        GpuRemoteError: No machine is to be had.
+    """
+
+    def __init__(
+        self, *, folder: str | Path | None = None, workers: int = 1, keep: bool = False, **options: Any
+    ) -> None:
+        self._config = _settings(options)
+        self.folder = Path(folder or Path.cwd()).resolve()
+        self._keep = keep
+        self._registry = Registry()
+        reap_in_background(self._registry)
+        before = {machine.name for machine in self._registry.machines()}
+        status = StatusLine(in_terminal)
+        key = f"{self.folder}:python"
+        machine = machine_for(request(self._config), self._config, self._registry, key, status.phase)
+        status.end()
+        self.machine: str = machine.name
+        """The name of the machine."""
+        self._launched = machine.name not in before
+        self._there = Visit(machine, self._config, self._registry)
+        self._sync = None
+        if self._config.sync and not too_wide(self.folder):
+            self._sync = self._there.sync(self.folder, _silent)
+            self._sync.remote_changed()
+        self._wants = Wants(self.folder)
+        self._pool = ThreadPoolExecutor(max(1, workers), "remote call")
+        self._own = threading.local()
+        self._workers: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
+        self._calls: set[_Worker] = set()
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def __repr__(self) -> str:
+        return f"<Remote {self.machine}{', closed' if self._closed else ''}>"
+
+    def run(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call a function on the machine and return its value; what it prints is printed here.
+
+        Raises:
+            Exception: What the function raised; its cause has the traceback from there.
+            VariableError: The function, an argument or the value can't travel.
+            GpuRemoteError: The machine does not answer.
+        """
+        return self._result(self.submit(function, *args, **kwargs))
+
+    def submit(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Have a function called as soon as a worker is free, and return its future."""
+        return self._pool.submit(self._call, function, args, kwargs)
+
+    def map(self, function: Callable[..., T], *iterables: Iterable[Any]) -> list[T]:
+        """Call a function for each item, as ``map`` does; return the values in the order of the items."""
+        futures = [self.submit(function, *items) for items in zip(*iterables, strict=False)]
+        try:
+            return [self._result(future) for future in futures]
+        except BaseException:
+            for future in futures:
+                future.cancel()
+            raise
+
+    def interrupt(self) -> None:
+        """Interrupt the functions that run there."""
+        with self._lock:
+            for worker in self._calls:
+                worker.kernel.interrupt()
+
+    def close(self) -> None:
+        """Wait for what runs, end the processes there, and give back a machine that was launched here."""
+        if self._closed:
+            return
+        self._closed = True
+        self._pool.shutdown(wait=True)
+        while not self._workers.empty():
+            self._workers.get().close()
+        if self._sync is not None:
+            self._sync.close()
+        self._there.close()
+        if self._launched and not self._keep:
+            Fleet(self._config, self._registry).delete(self.machine, lambda phase, text: None)
+        self._registry.close()
+
+    def __enter__(self) -> Remote:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, KeyboardInterrupt):
+            self._pool.shutdown(wait=False, cancel_futures=True)
+            self.interrupt()
+        self.close()
+
+    def _result(self, future: Future[T]) -> T:
+        try:
+            return future.result()
+        except KeyboardInterrupt:
+            future.cancel()
+            self.interrupt()
+            raise
+
+    def _call(self, function: Callable[..., T], args: Any, kwargs: Any) -> T:
+        """Call a function, in the thread of a worker."""
+        worker: _Worker | None = getattr(self._own, "worker", None)
+        if worker is None or not worker.kernel.is_open:
+            worker = self._own.worker = _Worker(
+                self._there, self.folder, self._registry, self._config, self._wants, self._lock
+            )
+            self._workers.put(worker)
+        if self._sync is not None:
+            self._warn(self._sync.push().warnings())
+        with self._lock:
+            self._calls.add(worker)
+        try:
+            well, value, told = worker.call(function, args, kwargs)
+        finally:
+            with self._lock:
+                self._calls.discard(worker)
+            if worker.files_changed and self._sync is not None:
+                self._sync.remote_changed()
+                self._warn(self._sync.pull().warnings())
+        if not well:
+            raise value from RemoteTraceback(told)
+        return value  # type: ignore[no-any-return]  # whatever the function gives
+
+    @staticmethod
+    def _warn(warnings: list[str]) -> None:
+        for warning in warnings:
+            print(warning, file=sys.stderr)
+
+
+class _Worker:
+    """One kernel, which calls one function at a time.
+
+    Args:
+        there: The machine.
+        folder: The folder here that its working folder over there is a copy of.
+        registry: Where the machine is written down.
+        config: The user's settings.
+        wants: The packages that are needed; all workers share it, under `lock`.
+        lock: For that.
+    """
+
+    def __init__(
+        self,
+        there: Visit,
+        folder: Path,
+        registry: Registry,
+        config: GpuRemote,
+        wants: Wants,
+        lock: threading.Lock,
+    ) -> None:
+        self.files_changed = False
+        self._config, self._wants, self._lock = config, wants, lock
+        cwd = remote_folder_of(there.live, folder)
+        self.kernel: RemoteKernel = there.live.kernel(f"call-{uuid.uuid4().hex[:12]}", cwd, _Printer(), {})
+        self.kernel.open()
+        self._namespace: dict[str, Any] = {}
+        where = there.live, self.kernel, cwd, registry, config, _silent
+        self._ledger = Ledger(self._namespace)
+        self._exchange = exchange_with(*where, self._namespace, self._ledger)
+
+    def call(self, function: Callable[..., Any], args: Any, kwargs: Any) -> tuple[bool, Any, str]:
+        """Call a function; return whether it went well, its value or error, and the traceback."""
+        self._ledger.forget()  # over there nothing is kept of the call before
+        self._ledger.epoch += 1
+        self._namespace["gpu_remote_work"] = function, args, kwargs
+        try:
+            while True:
+                execution = self._send()
+                reply = execution.future.result()
+                self.files_changed = execution.files_changed
+                if reply["status"] != "ok":
+                    raise self._interrupted(reply)
+                if self._exchange.settle(self._outgoing, reply):
+                    break
+            well, value, told = self._namespace["gpu_remote_value"]
+            return well, value, told
+        finally:
+            self._namespace.clear()
+
+    def _send(self) -> Execution:
+        with self._lock:  # what a notebook needs is found out by one at a time
+            self._outgoing = self._exchange.pack(
+                "", ["gpu_remote_work"], ["gpu_remote_value"], False, self._needs
+            )
+        return self.kernel.execute(
+            _CALL,
+            buffers=self._outgoing.parts,
+            allow_stdin=False,
+            store_history=False,
+            gpu_remote=self._outgoing.wish,
+        )
+
+    def _needs(self, modules: Any) -> Any:
+        return self._wants.current(self._config.env, modules)
+
+    @staticmethod
+    def _interrupted(reply: dict[str, Any]) -> BaseException:
+        if reply.get("ename") == "KeyboardInterrupt":
+            return KernelError("The function was interrupted.")
+        return remote_error(reply, shown=False)
+
+    def close(self) -> None:
+        """End the kernel."""
+        with suppress(GpuRemoteError):
+            self.kernel.request("stop", kernel=self.kernel.id)
+        self.kernel.close()
+
+
+class _Printer:
+    """Prints what functions print."""
+
+    def message(self, message: Message) -> None:
+        """Print a message."""
+        if message.channel == wire.IOPUB and message.type == "stream":
+            content = message.content
+            print(content["text"], end="", file=sys.stdout if content["name"] == "stdout" else sys.stderr)
+
+    def connection(self, text: str) -> None:
+        """Tell news about the connection."""
+        if text:
+            print(text, file=sys.stderr)
+
+
+def _settings(given: dict[str, Any]) -> GpuRemote:
+    known = set(GpuRemote.class_traits(option=lambda tag: tag is not None)) - set(_NOT_HERE)
+    for name in given:
+        if name not in known:
+            raise ConfigurationError(f"There is no option {name!r}.", hint=did_you_mean(name, known))
+    return load_settings(Config({"GpuRemote": given}))
+
+
+def _silent(done: int, total: int, what: str) -> None:
+    pass
