@@ -22,7 +22,21 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from benchmarks import bulk, clouds, far, names, near, ours, packages, report, rig, server, values, workplace  # noqa: E402
+from benchmarks import (  # noqa: E402
+    bulk,
+    clouds,
+    far,
+    jobs,
+    names,
+    near,
+    ours,
+    packages,
+    report,
+    rig,
+    server,
+    values,
+    workplace,
+)
 from benchmarks.measure import Figures  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results" / "latest.json"
@@ -66,6 +80,7 @@ PARTS = {
         clouds.launches, ("launch_calls_before_first_create", "launch_to_first_create_s"), cells=False
     ),
     "server": Part(server.measure, ("loop_held_by_20_launches_ms", "list_100_machines_ms"), cells=False),
+    "jobs": Part(jobs.measure, ("list_1000_jobs_ms",), cells=False),
     "names": Part(names.measure, ("names_cases", "names_ms"), cells=False),
     "frames": Part(values.frames, ("send_69mb_again_ms", "add_column_bytes_vs_column"), limit=600),
     "large": Part(values.large, ("push_200mb_vs_scp", "pull_200mb_vs_scp"), limit=600),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import functools
+from collections.abc import Callable
 from concurrent import futures
 from typing import TYPE_CHECKING, Any
 
@@ -11,14 +12,19 @@ from . import options
 from .config import GpuRemote
 from .errors import GpuRemoteError, VariableError
 from .exchange import Exchange, Outgoing
-from .messages import Execution
+from .exchange.ledger import Ledger
+from .kernel import RemoteKernel
+from .messages import Execution, Listener
+from .notebook import Notebook
 from .raised import remote_error
+from .relay import Beside
 from .status import StatusLine, for_shell
 from .variables.names import names_of
 from .verbs.job import Job, Running, Work, begin, described
 
 if TYPE_CHECKING:
     from .cells import RemoteCells
+    from .environment import Needs
 
 _QUESTIONS = 0.02
 """Seconds between looking whether a job that is shown has ended."""
@@ -35,7 +41,8 @@ def detach(cells: RemoteCells, config: GpuRemote, cell: str) -> Job:
     notebook = cells.notebook
     assert notebook.live is not None
     line = StatusLine(for_shell(cells.shell))
-    lent = _Lent(cells, cell) if config.auto_in else None
+    lent = _lent(cells, cell) if config.auto_in else None
+    listener = Beside(cells.relay)
     put, get = options.names(config.in_), options.names(config.out)
 
     def pack(exchange: Exchange) -> Outgoing:
@@ -45,9 +52,13 @@ def detach(cells: RemoteCells, config: GpuRemote, cell: str) -> Job:
             lent.add_to(outgoing)
         return outgoing
 
+    def sent(run: Running, execution: Execution) -> None:
+        listener.remote = run.kernel
+        cells.relay.begin(execution, whole=True)
+
     def ended(job: Job, run: Running) -> None:
         cells.relay.end(run.execution)
-        saved = _fetch(cells, config, job, run.execution)
+        saved = _bring(notebook, config, job, run.execution)
         line.end(" · ".join(filter(None, (described(job.row), saved, run.problem))))
 
     job = begin(
@@ -64,10 +75,55 @@ def detach(cells: RemoteCells, config: GpuRemote, cell: str) -> Job:
             imports=lent.imports if lent else {},
             elsewhere=lent.names if lent else (),
         ),
-        cells.relay,
-        lambda _, execution: cells.relay.begin(execution, whole=True),
+        listener,
+        sent,
         ended,
     )
+    if not job.row.ended:
+        line.end(f"job {job.id} runs on {job.machine}")
+    return job
+
+
+def detach_there(
+    notebook: Notebook,
+    config: GpuRemote,
+    cell: str,
+    needs: Needs | None,
+    listener: Listener,
+    show: Callable[[str], None],
+) -> Job:
+    """Start a cell of a notebook that lies on a machine as a whole as a job.
+
+    Args:
+        notebook: The notebook, attached to its machine.
+        config: The settings of the cell.
+        cell: The cell.
+        needs: The packages that the notebook needs.
+        listener: Gets the job's messages.
+        show: Shows its live line.
+    """
+    kernel, live = notebook.kernel, notebook.live
+    assert kernel is not None and live is not None
+    line, nothing = StatusLine(show), dict[str, Any]()
+    ledger = Ledger(nothing)
+    exchange = notebook.open_exchange(nothing, ledger)
+    while exchange.is_new:
+        asking = exchange.pack("", auto=False)
+        said = kernel.execute("", silent=True, store_history=False, gpu_remote=asking.wish)
+        exchange.settle(asking, said.future.result())
+    lent = _Lent(kernel, exchange, ledger, cell, lambda execution: execution.future.result())
+
+    def pack(exchange: Exchange) -> Outgoing:
+        outgoing = exchange.pack("", auto=False, needs=lambda modules: needs)
+        lent.add_to(outgoing)
+        return outgoing
+
+    def ended(job: Job, run: Running) -> None:
+        saved = _bring(notebook, config, job, run.execution)
+        line.end(" · ".join(filter(None, (described(job.row), saved, run.problem))))
+
+    work = Work(cell, title_of(cell), notebook.key, notebook.folder, nothing, pack, imports=lent.imports)
+    job = begin(live.machine, config, notebook.registry, work, listener, ended=ended)
     if not job.row.ended:
         line.end(f"job {job.id} runs on {job.machine}")
     return job
@@ -80,9 +136,8 @@ def title_of(cell: str) -> str:
     return (said or next(filter(None, lines), ""))[:_TITLE]
 
 
-def _fetch(cells: RemoteCells, config: GpuRemote, job: Job, execution: Execution) -> str:
+def _bring(notebook: Notebook, config: GpuRemote, job: Job, execution: Execution) -> str:
     """Fetch the files that a job has written, if the notebook is still on its machine."""
-    notebook = cells.notebook
     sync, live = notebook.sync, notebook.live
     if not execution.files_changed or not config.sync or sync is None or live is None:
         return ""
@@ -96,31 +151,43 @@ def _fetch(cells: RemoteCells, config: GpuRemote, job: Job, execution: Execution
     return " ".join(report.warnings())
 
 
+def _lent(cells: RemoteCells, cell: str) -> _Lent:
+    kernel, exchange = cells.notebook.kernel, cells.exchange
+    assert kernel is not None and exchange is not None
+    if exchange.is_new and kernel.has_run and not names_of(cell).reads <= cells.shell.user_ns.keys():
+        cells.carry()  # it says what it has
+    return _Lent(kernel, exchange, cells.local.ledger, cell, cells.wait_in_line)
+
+
 class _Lent:
     """What a cell reads and only the notebook's kernel over there has: it goes from kernel to kernel.
 
     Args:
-        cells: The notebook's.
+        kernel: That kernel.
+        exchange: What moves its variables.
+        ledger: Knows what it has.
         cell: The cell.
+        wait: Waits for what the kernel does when it is free.
 
     Raises:
         VariableError: It can't be had there.
     """
 
-    def __init__(self, cells: RemoteCells, cell: str) -> None:
-        self.names: list[str] = []
+    def __init__(
+        self,
+        kernel: RemoteKernel,
+        exchange: Exchange,
+        ledger: Ledger,
+        cell: str,
+        wait: Callable[[Execution], object],
+    ) -> None:
         self.imports: dict[str, tuple[str, str]] = {}
+        self.names = sorted(name for name in names_of(cell).reads if ledger.is_there(name))
         self._answer: dict[str, Any] = {}
-        kernel, exchange, ledger = cells.notebook.kernel, cells.exchange, cells.local.ledger
-        assert kernel is not None and exchange is not None
-        reads = names_of(cell).reads
-        if exchange.is_new and kernel.has_run and not reads <= cells.shell.user_ns.keys():
-            cells.carry()  # it says what it has
-        self.names = sorted(name for name in reads if ledger.is_there(name))
         while self.names and not self._answer:
             outgoing = exchange.lend(self.names)
             asked = kernel.execute("", silent=True, store_history=False, gpu_remote=outgoing.wish)
-            cells.wait_in_line(asked)
+            wait(asked)
             self._take(exchange, outgoing, asked)
 
     def _take(self, exchange: Exchange, outgoing: Outgoing, asked: Execution) -> None:
@@ -158,7 +225,7 @@ def show(cells: RemoteCells, job: Job) -> None:
                 futures.wait((execution.future,), _QUESTIONS)
             cells.relay.end(execution)
             job.note_end(execution)
-            problem = _fetch(cells, cells.config, job, execution)
+            problem = _bring(cells.notebook, cells.config, job, execution)
     except KeyboardInterrupt:
         if not job.row.ended:
             print(f"job {job.id} goes on; `%remote cancel {job.id}` ends it")

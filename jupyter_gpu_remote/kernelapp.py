@@ -23,13 +23,14 @@ from traitlets.config import Config
 from . import options
 from .agent import wire
 from .config import GpuRemote, load_settings
+from .detached import detach_there
 from .errors import GpuRemoteError, KernelError
 from .fleet import Fleet
 from .frontends import Frontends, Request
 from .interrupts import Interrupts
 from .kernel import Execution, Message, RemoteKernel
 from .kernelpackages import Bringer
-from .kernelverbs import carry_out
+from .kernelverbs import InCell, carry_out
 from .model import GpuRequest
 from .notebook import Notebook, notebook_key
 from .status import StatusLine, in_cell
@@ -183,6 +184,11 @@ class RelayKernel:
                 self._status.end_progress()
             if pushed.sent:
                 self._bringer.folder_changed()
+        if config.detach:
+            with self._interrupts.raised():
+                needs = self._bringer.needs(typed.code, config.env)
+                detach_there(notebook, config, typed.code, needs, InCell(self.front, cell), self._place(cell))
+            return self._succeed(cell)
         with self._interrupts.raised():
             with_packages = self._bringer.bring(typed.code, notebook, config.env)
         if with_packages or typed.code != cell.content["code"]:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .exchange.ledger import Ledger
 from .notebook import Notebook
 from .wants import Wants, notebook_file
+
+if TYPE_CHECKING:
+    from .environment import Needs
 
 
 class Bringer:
@@ -27,8 +30,7 @@ class Bringer:
             ConfigurationError: A declaration can't be read.
             GpuRemoteError: The machine can't be told.
         """
-        self._wants.ran(code)
-        needs = self._wants.current(env)
+        needs = self.needs(code, env)
         kernel = notebook.kernel
         if needs is None or kernel is None:
             return {}
@@ -42,6 +44,15 @@ class Bringer:
                 done = exchange.settle(outgoing, told.future.result())
             self._brought = wanted
         return {"gpu_remote": {"packages": needs.key}}
+
+    def needs(self, code: str, env: str) -> Needs | None:
+        """Return what the notebook needs with a cell that is about to run.
+
+        Raises:
+            ConfigurationError: A declaration can't be read.
+        """
+        self._wants.ran(code)
+        return self._wants.current(env)
 
     def folder_changed(self) -> None:
         """Look again: a module of the folder may import something else now."""

@@ -17,6 +17,8 @@ from .notebook import Notebook
 from .status import StatusLine
 from .verbs import SHARED, Desk, Verbs, split
 from .verbs.attach import Replay
+from .verbs.job import Job
+from .verbs.jobs import JOB, job_of
 from .verbs.overview import as_table
 
 _PROG = "%remote"
@@ -58,9 +60,12 @@ def carry_out(
     reply: dict[str, Any] = {}
     verbs = Verbs(dict(SHARED.known))
 
-    @verbs.verb("Show the cell that runs over there, or the last one, in this cell.", name="attach")
-    def _attach(desk: Desk) -> None:
-        reply.update(_replay(desk, notebook, _InCell(front, cell), prepare))
+    @verbs.verb("Show a job, or the cell that runs over there or ran last, in this cell.", JOB, name="attach")
+    def _attach(desk: Desk, job: int | None) -> None:
+        if job is not None:
+            reply.update(_show(job_of(desk, job), InCell(front, cell)))
+            return
+        reply.update(_replay(desk, notebook, InCell(front, cell), prepare))
 
     words = split(line)
     try:
@@ -73,7 +78,7 @@ def carry_out(
 
 
 @dataclasses.dataclass
-class _InCell:
+class InCell:
     """Show the messages of another cell in this one."""
 
     front: Frontends
@@ -90,7 +95,15 @@ class _InCell:
         """Nothing is said: the notebook's own connection says the same."""
 
 
-def _replay(desk: Desk, notebook: Notebook, listener: _InCell, prepare: Prepare) -> dict[str, Any]:
+def _show(job: Job, listener: InCell) -> dict[str, Any]:
+    """Show a job from its first output on; return its reply."""
+    with job.replay(listener) as (execution, _):
+        reply = execution.future.result()
+        job.note_end(execution)
+        return reply
+
+
+def _replay(desk: Desk, notebook: Notebook, listener: InCell, prepare: Prepare) -> dict[str, Any]:
     """Show a cell of the notebook's remote kernel from its first output on; return its reply."""
     name = notebook.registry.binding(notebook.key)
     if name is None or notebook.registry.get(name).state.final:

@@ -14,7 +14,7 @@ from .options import names
 from .tables import Table, table
 from .verbs import SHARED, Desk, Verbs, argument, split
 from .verbs.attach import attach
-from .verbs.jobs import job_of
+from .verbs.jobs import JOB, job_of
 from .verbs.offered import plan_table
 from .verbs.overview import as_table
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 _PROG = "%remote"
 _NAMES = argument("variables", nargs="+", metavar="VARIABLE", help="their names")
-_JOB = argument("job", nargs="?", type=int, metavar="N", help="the job")
 _OF_JOB = argument("--job", type=int, metavar="N", help="the job that has them")
 
 
@@ -39,9 +38,7 @@ def carry_out(line: str, cells: RemoteCells) -> None:
         return _show_machines(desk, cells)
     verbs = Verbs(dict(SHARED.known))
 
-    @verbs.verb(
-        "Show a job, or the cell that runs over there or ran last, in this cell.", _JOB, name="attach"
-    )
+    @verbs.verb("Show a job, or the cell that runs over there or ran last, in this cell.", JOB, name="attach")
     def _attach(desk: Desk, job: int | None) -> None:
         if job is not None:
             show(cells, job_of(desk, job))

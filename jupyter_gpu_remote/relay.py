@@ -29,9 +29,10 @@ _REMEMBERED = 2000
 class RemoteComm:
     """Stands in the local comm manager for a comm of the remote kernel, so that frontends can list it."""
 
-    def __init__(self, comm_id: str, target_name: str) -> None:
+    def __init__(self, comm_id: str, target_name: str, remote: RemoteKernel | None) -> None:
         self.comm_id = comm_id
         self.target_name = target_name
+        self.remote = remote
 
     def handle_msg(self, message: Any) -> None:
         """Nothing comes here: the relay takes the message before."""
@@ -41,6 +42,21 @@ class RemoteComm:
 
     def close(self, *args: Any, **kwargs: Any) -> None:
         """Leave the remote comm alone when the local kernel shuts down."""
+
+
+class Beside:
+    """Relays for another kernel, `remote`, than the notebook's own to cells of the notebook."""
+
+    def __init__(self, relay: Relay) -> None:
+        self._relay = relay
+        self.remote: RemoteKernel | None = None
+
+    def message(self, message: Message) -> None:
+        """Relay one message."""
+        self._relay.message(message, self.remote)
+
+    def connection(self, text: str) -> None:
+        """Nothing is said: no cell waits for it."""
 
 
 class Relay:
@@ -63,8 +79,8 @@ class Relay:
         self._in_place: set[str] = set()
         self._callbacks: set[str] = set()
         self._comms: dict[str, RemoteComm] = {}
-        self._subshell: str | None = None
-        self._subshell_asked = ""
+        self._subshells: dict[str, str | None] = {}
+        self._subshells_asked: dict[str, str] = {}
         self.input_requests: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self.wake: Callable[[], Any] = lambda: None
         if self._local is not None:
@@ -72,11 +88,11 @@ class Relay:
 
     def serve(self, remote: RemoteKernel) -> None:
         """Relay for this kernel from now on."""
-        self._remote = remote
-        self._subshell = None
-        self._subshell_asked = ""
-        for comm_id in list(self._comms):
-            self._forget_comm(comm_id)
+        before, self._remote = self._remote, remote
+        self._subshells.pop(remote.id, None)
+        for comm_id, comm in list(self._comms.items()):
+            if comm.remote is before:
+                self._forget_comm(comm_id)
 
     def begin(self, execution: Execution, whole: bool = False) -> None:
         """Let the outputs of `execution` appear in the cell that runs now; call in the main thread.
@@ -115,22 +131,22 @@ class Relay:
 
     # -- from the remote kernel, in its thread --------------------------------------------------------
 
-    def message(self, message: Message) -> None:
-        """Relay one message."""
+    def message(self, message: Message, remote: RemoteKernel | None = None) -> None:
+        """Relay one message, of `remote` or else of the notebook's own kernel."""
         if message.channel == wire.STDIN:
             self.input_requests.put(message)
             self.wake()
         elif message.channel == wire.CONTROL:
-            if message.parent_id == self._subshell_asked:
-                self._subshell = message.content.get("subshell_id")
+            if kernel_id := self._subshells_asked.pop(message.parent_id, ""):
+                self._subshells[kernel_id] = message.content.get("subshell_id")
         elif message.channel == wire.IOPUB:
-            self._relay_output(message)
+            self._relay_output(message, remote or self._remote)
 
     def connection(self, text: str) -> None:
         """Show news about the connection."""
         self._status(text)
 
-    def _relay_output(self, message: Message) -> None:
+    def _relay_output(self, message: Message, remote: RemoteKernel | None) -> None:
         kind, request = message.type, message.parent_id
         parent = self._parents.get(request)
         if parent is None or kind in ("execute_input", "iopub_welcome"):
@@ -144,20 +160,22 @@ class Relay:
         if kind == "error" and request not in self._in_place and request in self._counts:
             return  # it is raised here
         if kind.startswith("comm_"):
-            message = self._track_comm(message)
+            message = self._track_comm(message, remote)
         sink = self._sinks.get(request) or self._frontends
         if sink is not None:
             sink.send(message, parent, self._counts.get(request, 0))
 
-    def _track_comm(self, message: Message) -> Message:
+    def _track_comm(self, message: Message, remote: RemoteKernel | None) -> Message:
         content = message.content
         comm_id = content["comm_id"]
         if message.type == "comm_open":
-            comm = self._comms[comm_id] = RemoteComm(comm_id, content["target_name"])
+            comm = self._comms[comm_id] = RemoteComm(comm_id, content["target_name"], remote)
             if self._local is not None:
                 self._local.comm_manager.comms[comm_id] = comm
-            if self._remote and not self._subshell_asked:
-                self._subshell_asked = self._remote.send(wire.CONTROL, "create_subshell_request", {})
+            if remote and remote.id not in self._subshells:
+                self._subshells[remote.id] = None
+                asked = remote.send(wire.CONTROL, "create_subshell_request", {})
+                self._subshells_asked[asked] = remote.id
         elif message.type == "comm_close":
             self._forget_comm(comm_id)
         state = (content.get("data") or {}).get("state")
@@ -215,7 +233,8 @@ class Relay:
         return False
 
     def _to_remote(self, message: dict[str, Any]) -> None:
-        remote, kind = self._remote, message["header"]["msg_type"]
+        comm, kind = self._comms.get(message["content"]["comm_id"]), message["header"]["msg_type"]
+        remote = comm.remote if comm else self._remote
         self._publish_status("busy", message)
         if remote is None or not remote.is_open:
             self._publish_status("idle", message)
@@ -232,7 +251,7 @@ class Relay:
             metadata=message["metadata"],
             buffers=message.get("buffers", ()),
             # beside the running cell; without one on the main thread, where plots and the like belong
-            subshell=self._subshell if remote.executions else None,
+            subshell=self._subshells.get(remote.id) if remote.executions else None,
             msg_id=request,
         )
 

@@ -11,6 +11,7 @@ from .desk import Desk
 from .job import Job, described, refresh
 from .words import SHARED, argument
 
+JOB = argument("job", nargs="?", type=int, metavar="N", help="the job")
 NUMBER = argument("number", type=int, metavar="N", help="the job")
 
 verb = SHARED.verb

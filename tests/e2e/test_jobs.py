@@ -8,7 +8,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -56,13 +56,16 @@ def lines(ran: Ran) -> list[str]:
     return [content["data"]["text/plain"] for content in shown]
 
 
-def goes_on(book: Notebook, request: str, ran: Ran, said: str) -> Ran:
-    """Collect what a cell gives after its end, until its live line says something."""
-    told = [line for line in lines(ran) if said in line]
-    if told:
+def goes_on(book: Notebook, request: str, ran: Ran, until: Callable[[Ran], object]) -> Ran:
+    """Collect what a cell gives after its end, until that is enough."""
+    if until(ran):
         return ran
-    more = Ran(messages=ran.messages)  # without a reply it is waited for
-    return book.wait(request, until=lambda ran: any(said in line for line in lines(ran)), so_far=more)
+    return book.wait(request, until=until, so_far=Ran(messages=ran.messages))  # it waits as there is no reply
+
+
+def told(word: str) -> Callable[[Ran], bool]:
+    """Return whether the live line of a cell has said something."""
+    return lambda ran: any(word in line for line in lines(ran))
 
 
 def test_a_detached_cell_returns_at_once_and_its_outputs_go_on_in_it(tmp_path: Path) -> None:
@@ -71,7 +74,7 @@ def test_a_detached_cell_returns_at_once_and_its_outputs_go_on_in_it(tmp_path: P
         ran = book.wait(request)  # it returned, though the cell waits
         assert re.search(r"Job 1 · \S+ · .*running", ran.result)
         (over_there() / "go").touch()
-        ran = goes_on(book, request, ran, "done")
+        ran = goes_on(book, request, ran, told("done"))
         assert ran.text == "on\n"
         assert any("runs on" in line for line in lines(ran))
         assert [r["data"]["text/plain"] for r in ran.of("execute_result")][1:] == ["'gone'"]
@@ -134,7 +137,7 @@ def test_an_error_is_shown_in_its_place_and_raised_by_the_result(tmp_path: Path)
         request = book.send("%%remote --detach\n1 / 0")
         ran = book.wait(request)
         assert not ran.error
-        ran = goes_on(book, request, ran, "failed")
+        ran = goes_on(book, request, ran, told("failed"))
         assert [error["ename"] for error in ran.of("error")] == ["ZeroDivisionError"]
         assert book.run("_.result()").error == "ZeroDivisionError: division by zero"
         assert "ZeroDivisionError" in book.run("%remote jobs").of("display_data")[0]["data"]["text/plain"]
@@ -156,6 +159,29 @@ def test_files_of_a_job_are_fetched_when_it_ends_or_when_somebody_comes(tmp_path
     with notebook(tmp_path) as later:
         later.remote("pass")
         assert (tmp_path / "later.txt").read_text() == "y"
+
+
+def test_widgets_of_a_job_are_answered_by_the_job(tmp_path: Path) -> None:
+    cell = f"import comm\nc = comm.create_comm(target_name='t')\nc.on_msg(lambda m: open('go', 'w'))\n{WAITS}"
+    with notebook(tmp_path) as book:
+        request = book.send(f"%%remote --detach\n{cell}")
+        ran = book.wait(request)
+        ran = goes_on(book, request, ran, lambda ran: ran.of("comm_open") and "on\n" in ran.text)
+        content = {"comm_id": ran.of("comm_open")[0]["comm_id"], "data": {}}
+        book.client.shell_channel.send(book.client.session.msg("comm_msg", content))
+        assert "done" in lines(goes_on(book, request, ran, told("done")))[-1]
+
+
+def test_a_cell_is_detached_in_a_notebook_that_lies_on_the_machine_as_a_whole(tmp_path: Path) -> None:
+    with notebook(tmp_path, kernel_name="gpu-remote") as book:
+        book.run("word = 'there'")
+        request = book.send(f"%%remote --detach\n{WAITS}\nprint(word)")
+        ran = book.wait(request)
+        assert book.run("6 * 7").result == "42"
+        (over_there() / "go").touch()
+        ran = goes_on(book, request, ran, told("done"))
+        assert ran.text == "on\nthere\n"
+        assert book.run("%remote attach 1").text == ran.text
 
 
 def test_jobs_survive_their_agent_and_not_their_machine(tmp_path: Path) -> None:
