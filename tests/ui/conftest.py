@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jupyter_core.paths import jupyter_path
 
 from tests.conftest import need
 from tests.ui.lab import Lab, browser_options, chromium, lab
 
-BUNDLE = Path(__file__).parents[2] / "jupyter_gpu_remote" / "labextension" / "package.json"
+BUNDLE = Path("labextensions", "jupyter-gpu-remote", "package.json")
 # what JupyterLab itself says there
 NOT_OURS = ("favicon", "/lsp", "Failed to load resource: the server responded with a status of 404")
 
@@ -21,7 +22,10 @@ def _need_all() -> None:
     for module in ("jupyterlab", "notebook", "playwright"):
         need(importlib.util.find_spec(module), f"{module} is not installed: pip install {module}")
     need(chromium(), "no Chromium on PATH: apt-get install chromium")
-    need(BUNDLE.exists(), "the part for JupyterLab is not built: make labextension")
+    need(
+        any((Path(at) / BUNDLE).exists() for at in jupyter_path()),
+        "the part for JupyterLab is not built: make labextension",
+    )
 
 
 @pytest.fixture(scope="session")
