@@ -167,7 +167,9 @@ class LiveMachine:
             once: Whether nobody will look at its variables once it has run a cell; a fresh process takes its
                 place then.
         """
-        start = {"python": self.machine.python, "cwd": folder, "env": env, "watch": True, "once": once}
+        start = {"python": self.machine.python, "cwd": folder, "env": env, "watch": True}
+        if once:
+            start["once"] = True
         return RemoteKernel(kernel_id, self.connect, start, listener, self._config.reconnect_timeout)
 
     def folder_for(self, folder: Path, owner: str) -> str:

@@ -286,7 +286,7 @@ class Job:
             if not self.run.closed.wait(timeout):
                 raise TimeoutError(f"Job {self.id} is still running.")
         elif not self.done:
-            with suppress(concurrent.futures.CancelledError), self.replay(None) as (execution, _):
+            with self.replay(None) as (execution, _):
                 self._wait_for(execution, timeout)
         return self.state
 
