@@ -13,20 +13,19 @@ from .errors import (
     GpuRemoteError,
     MachineNotFoundError,
     NoCapacityError,
-    ProviderAuthError,
     ProviderError,
     QuotaError,
 )
 from .ingress import ingress
 from .limits import check_budget
 from .market import ask, nothing_found
-from .model import Description, GpuRequest, Machine, MachineState, Offer, Presence
+from .model import GpuRequest, Machine, MachineState, Offer, Presence
 from .offers import rank
-from .owner import installation
 from .providers.base import Provider, load_provider, provider_names
+from .reaping import Reaping, launching, silent
 from .refusals import ended_early
 from .registry import Registry
-from .removal import DELETE_LIMIT, OWNER_TAG, Report, delete_until_gone, end, find_id, mark_deleting
+from .removal import Report, delete_until_gone, end, find_id, mark_deleting
 from .rental import Prepare, Rental
 
 _S = MachineState
@@ -88,7 +87,7 @@ class Fleet:
                 e.hint += " For an SSH destination add --cloud ssh."
                 raise
             raise MachineNotFoundError(f"{request.on} has ended: {machine.note or machine.state.value}.")
-        if machine.state in _LEAVING or _launching(machine):
+        if machine.state in _LEAVING or launching(machine):
             raise ConflictError(
                 f"{machine.name} is {machine.state.value} and cannot be used now.",
                 hint="Wait until it is ready, or leave out --on.",
@@ -216,13 +215,13 @@ class Fleet:
             ProviderError: Its provider does not answer either.
         """
         machine = self._registry.get(name)
-        if _launching(machine):
+        if launching(machine):
             presence = self._provider(machine.provider).describe(machine.provider_id).presence
             if presence not in (Presence.PENDING, Presence.RUNNING):
                 raise ended_early(name, machine.provider, presence)
             return
         if not machine.state.final and machine.state is not _S.DELETING:
-            self._end_if_gone(machine)
+            self._reaping().end_if_gone(machine)
             machine = self._registry.get(name)
         if machine.state.final or machine.state is _S.DELETING:
             raise ended(machine)
@@ -249,79 +248,12 @@ class Fleet:
         end(self._registry, name, _S.PREEMPTED, note)
 
     def reap(self) -> list[str]:
-        """Bring the registry and the clouds together, and say in sentences what was done.
+        """Bring the registry and the clouds together, and say in sentences what was done; see `Reaping`."""
+        return self._reaping().run()
 
-        A launch whose process died is undone; a machine that is gone ends here too; one that carries our
-        tags and that nobody here knows is deleted. A machine that was ready is left alone: it ends itself
-        when nobody uses it.
-        """
-        # what is listed was in the registry before, so the registry must be read later
-        listed = {name: self._listed(name) for name in provider_names()}
-        said = [problem for problem in listed.values() if isinstance(problem, str)]
-        known = {machine.name: machine for machine in self._registry.machines()}
-        for machine in known.values():
-            said += self._tidy(machine)
-        for provider, descriptions in listed.items():
-            for description in descriptions if not isinstance(descriptions, str) else ():
-                if description.name not in known:
-                    said.append(self._delete_unknown(provider, description))
-            with suppress(GpuRemoteError):  # it costs nothing, and is tried again
-                self._provider(provider).tidy()
-        for sentence in said:
-            self._registry.note("reaped", sentence.partition(":")[0], sentence)
-        return said
-
-    def _listed(self, name: str) -> list[Description] | str:
-        ours = installation()
-        try:
-            return [d for d in self._provider(name).machines() if d.tags.get(OWNER_TAG) == ours]
-        except (ProviderAuthError, ConfigurationError):
-            return []  # a cloud that is not used
-        except GpuRemoteError as e:
-            return f"{name} did not list its machines: {e}"
-
-    def _tidy(self, machine: Machine) -> list[str]:
-        try:
-            if unfinished(machine):
-                return self._end_if_left(machine.name)
-            return self._end_if_gone(machine)
-        except GpuRemoteError as e:
-            return [f"{machine.name}: {e}"]
-
-    def _end_if_left(self, name: str) -> list[str]:
-        try:
-            lease = self._registry.lease(name, 2 * DELETE_LIMIT)
-        except ConflictError:
-            return []  # its launch goes on
-        with lease:
-            machine = self._registry.get(name)
-            if not unfinished(machine):
-                return []
-            self.delete(name, _silent)
-        return [f"{name}: deleted, nobody was at work on it any more ({machine.state.value})."]
-
-    def _end_if_gone(self, machine: Machine) -> list[str]:
-        provider = self._provider(machine.provider)
-        seen = provider.describe(machine.provider_id)
-        presence = seen.presence
-        if presence is Presence.STOPPED and machine.state not in (_S.STOPPING, _S.STOPPED):
-            # it has switched itself off, as it should; what is left is a disk that is billed
-            self.delete(machine.name, _silent)
-            return [f"{machine.name}: deleted, it had switched itself off."]
-        if presence not in (Presence.GONE, Presence.PREEMPTED):
-            return []
-        provider.delete(machine.provider_id)  # what may be left of it: a disk, a folder
-        if presence is Presence.GONE:
-            mark_deleting(self._registry, machine.name)
-        end(self._registry, machine.name, _S(presence.value), f"found {presence.value}", at=seen.ended_at)
-        return [f"{machine.name}: {machine.provider} says that it is {presence.value}."]
-
-    def _delete_unknown(self, provider: str, found: Description) -> str:
-        try:
-            delete_until_gone(self._provider(provider), found.provider_id, found.name, _silent)
-        except GpuRemoteError as e:
-            return f"{found.name}: {e}"
-        return f"{found.name}: deleted, {provider} had it and nobody here knew it."
+    def _reaping(self) -> Reaping:
+        names = provider_names()
+        return Reaping(self._registry, names, self._provider, lambda name: self.delete(name, silent))
 
     def _provider(self, name: str) -> Provider:
         return load_provider(name, self._config)
@@ -337,24 +269,9 @@ def ended(machine: Machine) -> MachineNotFoundError:
     )
 
 
-def unfinished(machine: Machine) -> bool:
-    """Return whether a machine is on its way in or out, so that somebody should be at work on it."""
-    return _launching(machine) or machine.state is _S.DELETING
-
-
-def _launching(machine: Machine) -> bool:
-    # a machine that was ready connects again after a cut; that is no launch, and it guards itself
-    early = (_S.REQUESTED, _S.CREATING, _S.BOOTING, _S.CONNECTING, _S.PREPARING)
-    return machine.state in early and not machine.ready_at
-
-
 def _fits(machine: Machine, request: GpuRequest) -> bool:
     if request.cloud not in ("", machine.provider):
         return False
     # more GPUs than asked for are no reason to pay for a second machine
     count = max(request.count, machine.offer.count)
     return bool(rank([machine.offer], replace(request, count=count)))
-
-
-def _silent(phase: str, text: str) -> None:
-    pass

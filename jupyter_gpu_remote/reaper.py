@@ -9,7 +9,7 @@ from contextlib import suppress
 
 from .config import state_dir
 from .errors import RegistryError
-from .fleet import unfinished
+from .reaping import unfinished
 from .registry import Registry
 
 _EVERY = 600.0

@@ -140,3 +140,22 @@ def test_only_a_stopped_machine_can_be_started(fleet: Fleet, registry: Registry)
     machine = fleet.launch(GpuRequest(gpu="T4"), "nb", silent, prepare_in(registry))
     with pytest.raises(ConflictError, match="not stopped"):
         fleet.start(machine.name, silent, prepare_in(registry))
+
+
+@pytest.mark.parametrize("state", [S.STOPPING, S.BOOTING])
+def test_a_stop_or_a_start_whose_process_died_ends_with_a_stopped_machine(
+    fleet: Fleet, registry: Registry, cloud: type[FakeProvider], state: S
+) -> None:
+    machine = fleet.launch(GpuRequest(gpu="T4"), "nb", silent, prepare_in(registry))
+    for step in (S.STOPPING,) if state is S.STOPPING else (S.STOPPING, S.STOPPED, S.BOOTING):
+        registry.update(machine.name, state=step)
+    assert "stopped, nobody was at work on it" in fleet.reap()[0]
+    assert (registry.get(machine.name).state, presences(cloud)) == (S.STOPPED, ["stopped"])
+
+
+def test_a_start_whose_process_lives_is_left_alone(
+    fleet: Fleet, registry: Registry, stopped: Machine
+) -> None:
+    registry.update(stopped.name, state=S.BOOTING)
+    with registry.lease(stopped.name, 60):
+        assert fleet.reap() == []
