@@ -40,8 +40,8 @@ bench: $(STAMP)-bench system-test  ## Measure us and the peers; writes benchmark
 docs: $(STAMP)-docs  ## Build the documentation into site/
 	$(RUN) mkdocs build --strict -q
 
-screenshots: $(STAMP)-screenshots  ## Take the pictures of the documentation; needs Chromium
-	PATH="$(CURDIR)/.venv/bin:$$PATH" .venv/bin/python tools/screenshots.py
+screenshots: $(STAMP)-screenshots labextension  ## Take the pictures of the documentation; needs Chromium
+	PATH="$(CURDIR)/.venv/bin:$$PATH" $(RUN) tools.screenshots
 
 clean:  ## Remove what make made
 	rm -rf .venv site build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

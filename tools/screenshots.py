@@ -5,24 +5,17 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import shutil
-import socket
-import subprocess
 import sys
 import tempfile
-import time
-import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 
 import nbformat
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from tests.ui import journey
+from tests.ui.lab import LIMIT, Lab, browser_options, chromium, lab
 
 IMAGES = Path(__file__).parent.parent / "docs" / "images"
-LIMIT = 90.0
-"""Seconds for JupyterLab to start, and for the cells to end."""
 
 CELLS = [
     "%load_ext jupyter_gpu_remote",
@@ -43,78 +36,59 @@ plt.plot(losses, color="#f37726")
 plt.savefig("loss.png")    # it appears in the folder here""",
     "%remote",
 ]
+RAN = (
+    f"document.querySelectorAll('.jp-InputPrompt').length >= {len(CELLS)} && "
+    "![...document.querySelectorAll('.jp-InputPrompt')].some(p => p.textContent.includes('*'))"
+)
 
 
-@contextlib.contextmanager
-def lab(folder: Path) -> Iterator[str]:
-    """Run JupyterLab in `folder` and give its address."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    options = ["--no-browser", f"--port={port}", "--IdentityProvider.token=", "--allow-root"]
-    state = {"JUPYTER_GPU_REMOTE_DIR": str(folder / ".state"), "JUPYTER_CONFIG_DIR": str(folder / ".config")}
-    server = subprocess.Popen(
-        [sys.executable, "-m", "jupyterlab", *options],
-        cwd=folder,
-        env={**os.environ, **state},
-        stderr=subprocess.DEVNULL,
-    )
-    address = f"http://127.0.0.1:{port}"
-    try:
-        end = time.monotonic() + LIMIT
-        while True:
-            try:
-                urllib.request.urlopen(f"{address}/api", timeout=5)
-                break
-            except OSError:
-                if time.monotonic() > end or server.poll() is not None:
-                    raise
-                time.sleep(0.2)
-        yield address
-    finally:
-        command = [sys.executable, "-m", "jupyter_gpu_remote.cli", "down", "--all", "--yes"]
-        subprocess.run(command, env={**os.environ, **state}, check=False, cwd=folder)
-        server.terminate()
-        server.wait()
-
-
-def take(page: Page, address: str, name: str) -> None:
-    """Open the notebook, run its cells, and take its picture."""
-    page.goto(f"{address}/lab/tree/training.ipynb")
-    page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=LIMIT * 1000)
-    page.wait_for_selector('.jp-Notebook-ExecutionIndicator[data-status="idle"]', timeout=LIMIT * 1000)
+def take_all(browser: Browser, it: Lab, theme: str) -> None:
+    """Take the pictures of one theme."""
+    page = browser.new_page(viewport={"width": 1280, "height": 930}, device_scale_factor=1.5)
+    page.set_default_timeout(LIMIT * 1000)
+    page.goto(it.url("lab/tree/training.ipynb"))
+    page.wait_for_selector(journey.IDLE)
     page.wait_for_timeout(5000)  # asked to run too early, JupyterLab asks for a kernel
+    page.add_style_tag(content=".Toastify { display: none }")
+    run_all(page)
+    page.keyboard.press("Escape")
+    if theme == "light":
+        page.locator(".jp-NotebookPanel:visible").screenshot(path=str(IMAGES / "cell.png"))
+    journey.open_panel(page)
+    journey.card(page).get_by_text("unused: ").wait_for()
+    page.screenshot(path=str(IMAGES / f"lab-{theme}.png"))
+    journey.card(page).get_by_role("button", name="Delete…").click()
+    page.locator(".jp-Dialog").get_by_text("nothing is left to fetch").wait_for()
+    page.locator(".jp-Dialog-content").screenshot(path=str(IMAGES / f"delete-{theme}.png"))
+    page.locator(".jp-Dialog").get_by_role("button", name="Delete").click()
+    page.locator(".jp-GpuRemote-card").wait_for(state="detached")
+    page.set_viewport_size({"width": 1280, "height": 560})
+    page.locator(".jp-GpuRemote").screenshot(path=str(IMAGES / f"first-{theme}.png"))
+    page.close()
+
+
+def run_all(page: Page) -> None:
+    """Run the cells and wait for their outputs."""
     page.click("text=Run")
     page.click("text=Run All Cells")
-    page.wait_for_selector("text=stand-in", timeout=LIMIT * 1000)
-    page.wait_for_selector(".jp-OutputArea-output img", timeout=LIMIT * 1000)
-    page.wait_for_function(
-        f"document.querySelectorAll('.jp-InputPrompt').length >= {len(CELLS)} && "
-        "![...document.querySelectorAll('.jp-InputPrompt')].some(p => p.textContent.includes('*'))",
-        timeout=LIMIT * 1000,
-    )
-    page.add_style_tag(content=".Toastify { display: none }")  # JupyterLab's offer of news
-    page.keyboard.press("Escape")
-    page.locator(".jp-NotebookPanel:visible").screenshot(path=str(IMAGES / name))
+    page.wait_for_selector("text=stand-in")
+    page.wait_for_selector(".jp-OutputArea-output img")
+    page.wait_for_function(RAN)
 
 
 def main() -> None:
     """Take every picture."""
-    chromium = shutil.which("chromium") or shutil.which("google-chrome")
-    if not chromium:
+    if not chromium():
         sys.exit("No Chromium here: apt-get install chromium")
     IMAGES.mkdir(exist_ok=True)
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in CELLS])
     notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    with tempfile.TemporaryDirectory() as name, sync_playwright() as playwright:
-        folder = Path(name) / "experiment"
-        folder.mkdir()
-        nbformat.write(notebook, folder / "training.ipynb")
-        sandbox = [] if os.geteuid() else ["--no-sandbox"]
-        browser = playwright.chromium.launch(executable_path=chromium, args=sandbox)
-        with lab(folder) as address:
-            page = browser.new_page(viewport={"width": 1160, "height": 930}, device_scale_factor=1.5)
-            take(page, address, "cell.png")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(**browser_options())
+        for theme in ("light", "dark"):
+            with tempfile.TemporaryDirectory() as base, lab(Path(base), dark=theme == "dark") as it:
+                nbformat.write(notebook, it.folder / "training.ipynb")
+                take_all(browser, it, theme)
         browser.close()
 
 

@@ -34,7 +34,9 @@ function Cost(): React.JSX.Element {
     >
       <Ticking
         text={() =>
-          `${money(machines.rate)}/h · ${trans.__('today %1', money(machines.spentToday()))}`
+          machines.rate || machines.today
+            ? trans.__('%1/h · today %2', money(machines.rate), money(machines.spentToday()))
+            : trans._n('%1 machine, free', '%1 machines, free', count)
         }
       />
     </button>

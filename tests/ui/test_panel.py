@@ -77,7 +77,7 @@ def test_the_notebooks_toolbar_leads_to_a_machine(opened: Any) -> None:
 def test_terminal_logs_and_status_bar_know_a_machine(opened: Any) -> None:
     opened.get_by_role("button", name="Try the local machine").click()
     card = journey.card(opened, "ready")
-    opened.locator(".jp-GpuRemote-cost", has_text="/h").wait_for()
+    opened.locator(".jp-GpuRemote-cost", has_text="1 machine, free").wait_for()
     card.get_by_role("button", name="Logs").click()
     opened.locator(".jp-GpuRemote-log pre", has_text="preparing").wait_for()
     card.get_by_role("button", name="Terminal").click()

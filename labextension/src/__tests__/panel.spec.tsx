@@ -50,7 +50,7 @@ test('a card says what a machine is, does and costs', async () => {
   expect(card?.textContent).toMatch(/A100 ×2ready/);
   expect(card?.textContent).toMatch(/\$2\.00\/h · spent \$1\.0\d · 30 min/);
   expect(card?.textContent).toMatch(/GPU 87%61\/80 GB/);
-  expect(card?.textContent).toMatch(/unused, ends in 18 min\+30 m/);
+  expect(card?.textContent).toMatch(/unused: 18 min left\+30 m/);
   expect(card?.textContent).toMatch(/train.ipynb connected/);
 });
 

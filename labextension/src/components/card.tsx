@@ -1,3 +1,4 @@
+import type { TranslationBundle } from '@jupyterlab/translation';
 import {
   closeIcon,
   listIcon,
@@ -32,7 +33,7 @@ export const Card = memo(function Card(props: IProps): React.JSX.Element {
     <li className="jp-GpuRemote-card" data-machine={machine.name} data-state={machine.state}>
       <div className="jp-GpuRemote-row">
         <b className="jp-GpuRemote-name" title={machine.offer.title}>
-          {what(machine.offer, trans.__('CPU'))}
+          {what(machine.offer, trans)}
         </b>
         <Chip machine={machine} job={job} />
       </div>
@@ -51,9 +52,11 @@ export const Card = memo(function Card(props: IProps): React.JSX.Element {
   );
 });
 
-export function what(offer: Api.Offer, none: string): string {
-  const gpu = offer.gpu || offer.stand_in_for || none;
-  return gpu + (offer.count > 1 ? ` ×${offer.count}` : '');
+export function what(offer: Api.Offer, trans: TranslationBundle): string {
+  if (offer.stand_in_for) {
+    return trans.__('CPU for %1', offer.stand_in_for);
+  }
+  return (offer.gpu || trans.__('CPU')) + (offer.count > 1 ? ` ×${offer.count}` : '');
 }
 
 function where(offer: Api.Offer): string {
@@ -106,7 +109,7 @@ function Alive({ machine, status, history }: IProps): React.JSX.Element {
             text={now => {
               const words = status.kernels.some(kernel => kernel.running)
                 ? 'ends in %1'
-                : 'unused, ends in %1';
+                : 'unused: %1 left';
               return trans.__(words, left(status, now));
             }}
           />

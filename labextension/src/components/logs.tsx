@@ -47,7 +47,7 @@ export function LogView({ name, visible }: { name: string; visible: boolean }): 
     <>
       <h2>
         {name}
-        {machine ? ` · ${what(machine.offer, trans.__('CPU'))} · ${machine.state}` : ''}
+        {machine ? ` · ${what(machine.offer, trans)} · ${machine.state}` : ''}
       </h2>
       {problem ? <ProblemBox problem={problem} /> : null}
       {gpus.length ? (

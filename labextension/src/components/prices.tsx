@@ -3,6 +3,7 @@ import React, { useMemo, useState } from 'react';
 
 import { duration, money, percent } from '../format';
 import type * as Api from '../schema';
+import { what } from './card';
 import { useAnswer, usePanel } from './context';
 import { IconButton, ProblemBox, Ticking } from './parts';
 
@@ -88,8 +89,6 @@ export function Prices(props: {
 function Row(props: { offer: Api.Offer; take: (offer: Api.Offer) => void }): React.JSX.Element {
   const { trans } = usePanel();
   const { offer, take } = props;
-  const gpu =
-    (offer.gpu || offer.stand_in_for || 'CPU') + (offer.count > 1 ? ` ×${offer.count}` : '');
   const discount = offer.on_demand_price ? 1 - offer.price / offer.on_demand_price : 0;
   return (
     <tr
@@ -104,7 +103,7 @@ function Row(props: { offer: Api.Offer; take: (offer: Api.Offer) => void }): Rea
           className="jp-GpuRemote-link"
           aria-label={trans.__('%1: put it into the form', offer.title)}
         >
-          {gpu}
+          {what(offer, trans)}
         </button>
       </td>
       <td>
