@@ -190,14 +190,14 @@ def _remove_tree(path: Path) -> None:
 
 
 def _unmount(path: Path) -> list[str]:
-    """Unmount what is mounted below `path` and return what stays; its servers are dead."""
+    """Unmount the buckets below `path`, whose servers are dead, and return what else is mounted there."""
     import psutil
 
-    def mounted() -> list[str]:
-        points = (p.mountpoint for p in psutil.disk_partitions(all=True))
-        return [p for p in points if Path(p).is_relative_to(path)]
+    def mounted(kind: str = "") -> list[str]:
+        below = (p for p in psutil.disk_partitions(all=True) if Path(p.mountpoint).is_relative_to(path))
+        return [p.mountpoint for p in below if p.fstype.startswith(kind)]
 
-    for point in reversed(mounted()):
+    for point in reversed(mounted("fuse")):
         with suppress(OSError, subprocess.TimeoutExpired):
             subprocess.run(["fusermount3", "-u", "-z", point], capture_output=True, timeout=LIMIT)
     return mounted()
