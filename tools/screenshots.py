@@ -47,8 +47,7 @@ def take_all(browser: Browser, it: Lab, theme: str) -> None:
     page = browser.new_page(viewport={"width": 1280, "height": 930}, device_scale_factor=1.5)
     page.set_default_timeout(LIMIT * 1000)
     page.goto(it.url("lab/tree/training.ipynb"))
-    page.wait_for_selector(journey.IDLE)
-    page.wait_for_timeout(5000)  # asked to run too early, JupyterLab asks for a kernel
+    journey.wait_for_kernel(page)
     page.add_style_tag(content=".Toastify { display: none }")
     run_all(page)
     page.keyboard.press("Escape")

@@ -45,7 +45,7 @@ def page(browser: Any) -> Iterator[Any]:
     """Open an empty page, and fail when an error of ours was written to its console."""
     context = browser.new_context(viewport={"width": 1280, "height": 900})
     page = context.new_page()
-    page.set_default_timeout(30_000)
+    page.set_default_timeout(60_000)
     said: list[str] = []
     page.on("console", lambda m: said.append(f"{m.text} ({m.location})") if m.type == "error" else None)
     page.on("pageerror", lambda error: said.append(f"uncaught: {error}"))

@@ -32,7 +32,13 @@ def write(folder: Path, name: str, *cells: str) -> None:
 def open_notebook(page: Any, it: Lab, name: str) -> None:
     """Open a notebook in a JupyterLab with nothing else in it, and wait for its kernel."""
     page.goto(it.url(f"lab/workspaces/{Path(name).stem}/tree/{name}"))
-    page.wait_for_selector(IDLE)
+    wait_for_kernel(page)
+
+
+def wait_for_kernel(page: Any) -> None:
+    """Wait until JupyterLab would run a cell without asking for a kernel."""
+    page.wait_for_selector(IDLE)  # seen, but it stands there before there is a kernel, too
+    page.locator("#jp-main-statusbar", has_text="(ipykernel) | Idle").wait_for()
 
 
 def open_panel(page: Any) -> None:

@@ -29,8 +29,9 @@ def test_the_demo_opens_with_the_panel_and_runs(browser: Any, tmp_path: Path) ->
             timeout=LIMIT,
         )
         page = browser.new_page(viewport={"width": 1400, "height": 900})
+        page.set_default_timeout(60_000)
         page.goto(it.url("lab/tree/binder/demo.ipynb"))
-        page.wait_for_selector(journey.IDLE)
+        journey.wait_for_kernel(page)
         page.locator(".jp-GpuRemote h2").wait_for()
         page.get_by_text("Run", exact=True).first.click()
         page.get_by_text("Run All Cells", exact=True).click()

@@ -17,7 +17,7 @@ def test_a_notebook_is_taken_to_a_machine_by_its_toolbar(browser: Any, tmp_path:
         journey.write(it.folder, "train.ipynb", "print(6 * 7)")
         assert it.command("up", "--cloud", "local").returncode == 0
         page = browser.new_page()
-        page.set_default_timeout(30_000)
+        page.set_default_timeout(60_000)
         page.goto(it.url("notebooks/train.ipynb"))
         page.wait_for_selector(journey.IDLE)
         page.locator("[data-command='gpu-remote:choose-machine']").click()
