@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import queue
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -81,6 +82,8 @@ class Relay:
         self._comms: dict[str, RemoteComm] = {}
         self._subshells: dict[str, str | None] = {}
         self._subshells_asked: dict[str, str] = {}
+        self._held: list[dict[str, Any]] = []
+        self._asking = threading.Lock()
         self.input_requests: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self.wake: Callable[[], Any] = lambda: None
         if self._local is not None:
@@ -90,6 +93,9 @@ class Relay:
         """Relay for this kernel from now on."""
         before, self._remote = self._remote, remote
         self._subshells.pop(remote.id, None)
+        with self._asking:  # whom was asked is gone, with what waited for the answer
+            self._subshells_asked.clear()
+            self._held.clear()
         for comm_id, comm in list(self._comms.items()):
             if comm.remote is before:
                 self._forget_comm(comm_id)
@@ -137,8 +143,8 @@ class Relay:
             self.input_requests.put(message)
             self.wake()
         elif message.channel == wire.CONTROL:
-            if kernel_id := self._subshells_asked.pop(message.parent_id, ""):
-                self._subshells[kernel_id] = message.content.get("subshell_id")
+            if message.parent_id in self._subshells_asked:
+                self._take_subshell(message)
         elif message.channel == wire.IOPUB:
             self._relay_output(message, remote or self._remote)
 
@@ -232,7 +238,25 @@ class Relay:
             return True
         return False
 
+    def _take_subshell(self, reply: Message) -> None:
+        """Send what was held until there is a thread for it beside the running cell."""
+        with self._asking:
+            kernel_id = self._subshells_asked.pop(reply.parent_id)
+            self._subshells[kernel_id] = reply.content.get("subshell_id")
+            held, self._held = self._held, []
+        for message in held:
+            self._send_on(message)
+
     def _to_remote(self, message: dict[str, Any]) -> None:
+        comm = self._comms.get(message["content"]["comm_id"])
+        with self._asking:
+            if comm and comm.remote and comm.remote.id in self._subshells_asked.values():
+                # on the main thread it would wait for the cell, which may wait for it
+                self._held.append(message)
+                return
+        self._send_on(message)
+
+    def _send_on(self, message: dict[str, Any]) -> None:
         comm, kind = self._comms.get(message["content"]["comm_id"]), message["header"]["msg_type"]
         remote = comm.remote if comm else self._remote
         self._publish_status("busy", message)
