@@ -25,6 +25,7 @@ from . import mountpoint, rclone
 from .mountpoint import Place, Refused
 from .openfiles import open_for_writing
 from .process import start_time
+from .unsent import Unsent
 
 REMOTE = "bucket"
 """What rclone's configuration calls it."""
@@ -32,8 +33,6 @@ _LIMIT = 20.0
 """Seconds until a mount is there, and for the bucket's first answer."""
 _END_LIMIT = 10.0
 _STEP = 0.01
-_RELEASED = 0.02
-"""Seconds after which a file that was closed is in the queue: Linux tells rclone of it a moment later."""
 _OVERDUE = -1e6
 _NAMED = 200
 """Files that are named, of those on their way."""
@@ -76,6 +75,7 @@ class Mount:
         """Held by who begins or ends it."""
         self._socket = sockets / f"mount-{folder.name}"
         self._child: subprocess.Popen[bytes] | None = None
+        self._unsent: Unsent | None = None
 
     @property
     def path(self) -> str:
@@ -213,18 +213,11 @@ class Mount:
             )
         self._end_process()
         mountpoint.give_back(self.path, self.facts.get("made", False))
-        if self._has_unsent():  # mounted again, it is uploaded
+        if Unsent(self.folder / "cache" / "vfsMeta").look():  # mounted again, it is uploaded
             self.facts["ended"] = True
             self._save()
         else:
             shutil.rmtree(self.folder, ignore_errors=True)
-
-    def _has_unsent(self) -> bool:
-        for file in (self.folder / "cache" / "vfsMeta").rglob("*"):
-            with contextlib.suppress(OSError, ValueError):
-                if file.is_file() and json.loads(file.read_text()).get("Dirty"):
-                    return True
-        return False
 
     def _end_process(self) -> None:
         """End its rclone, if one runs, and take away the dead mount that may be left of it."""
@@ -267,25 +260,26 @@ class Mount:
         """
         if self.facts["read_only"]:
             return {"names": [], "count": 0, "bytes": 0, "open": [], "failing": False}
-        written = open_for_writing(self.path)
-        time.sleep(_RELEASED)
         with rclone.Control(self._socket) as control:
-            queue = control.ask("vfs/queue")["queue"] or []
+            self._unsent = self._unsent or Unsent(Path(control.ask("vfs/stats")["diskCache"]["pathMeta"]))
+            sizes = self._unsent.look()
+            queue = control.ask("vfs/queue")["queue"] or [] if sizes else []
             moving = control.ask("core/stats").get("transferring") or [] if queue else []
             for item in queue if hurry else ():
                 if not item["uploading"] and item["expiry"] > 0:
                     with contextlib.suppress(OSError):  # uploaded meanwhile
                         control.ask("vfs/queue-set-expiry", id=item["id"], expiry=_OVERDUE)
-        sizes = {item["name"]: item["size"] for item in queue}
-        for name in written:
+        sizes.update({item["name"]: item["size"] for item in queue})
+        written = [name for name in open_for_writing(self.path) if name in sizes] if sizes else []
+        for name in written:  # rclone writes down how large it is when it is closed
             with contextlib.suppress(OSError):
-                sizes.setdefault(name, Path(self.path, name).stat().st_size)
+                sizes[name] = Path(self.path, name).stat().st_size
         sent = sum(item.get("bytes", 0) for item in moving if item["name"] in sizes)
         return {
             "names": list(sizes)[:_NAMED],
             "count": len(sizes),
             "bytes": max(0, sum(sizes.values()) - sent),
-            "open": [name for name in written if name in sizes][:_NAMED],
+            "open": written[:_NAMED],
             "failing": any(item["tries"] for item in queue),
         }
 

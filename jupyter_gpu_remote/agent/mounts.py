@@ -60,7 +60,7 @@ class Mounts:
             files: Configuration and credentials, by name.
 
         Returns:
-            What `look` tells of it; or ``lacks``, ``error`` and ``hint`` when it can't be done.
+            What `look` tells of it; or why it was ``refused``, what the machine ``lacks``, and a ``hint``.
         """
         facts = {"url": url, "root": root, "read_only": read_only, "expires": expires}
         return self._pool.submit(self._begin, path, facts, files)
@@ -69,13 +69,13 @@ class Mounts:
         try:
             path = _absolute(path)
         except ValueError as e:
-            return {"error": str(e)}
+            return {"refused": str(e)}
         new = Mount(self._folder / name_of(facts["url"], path), self._sockets)
         mount = self._mounts.setdefault(path, new)
         with mount.lock:
             if mount is not new and any(mount.facts[n] != facts[n] for n in ("url", "read_only")):
                 how = "read-only" if mount.facts["read_only"] else "for reading and writing"
-                return {"error": f"{mount.facts['url']} is mounted at {path} already, {how}"}
+                return {"refused": f"{mount.facts['url']} is mounted at {path} already, {how}"}
             fresh = not mount.facts
             try:
                 mount.make({**facts, "path": path}, files)
@@ -86,11 +86,11 @@ class Mounts:
                 mount.why = str(e)
                 self._forget(mount, fresh)
                 facts = {"place": str(place()), "version": VERSION, "architecture": platform.machine()}
-                return {**facts, "lacks": e.what, "error": str(e), "hint": e.hint}
+                return {**facts, "lacks": e.what, "refused": str(e), "hint": e.hint}
             except OSError as e:
                 mount.why = str(e)
                 self._forget(mount, fresh)
-                return {"error": str(e)}
+                return {"refused": str(e)}
 
     def _forget(self, mount: Mount, fresh: bool) -> None:
         """Keep nothing of a mount that never was; one that was dropped is tried again."""
@@ -99,7 +99,7 @@ class Mounts:
             mount.end(anyway=True)
 
     def end(self, path: str, anyway: bool) -> Future[dict[str, Any]]:
-        """Unmount what is mounted at `path`; the answer has an ``error`` when that is refused.
+        """Unmount what is mounted at `path`; the answer says why, as ``refused``, where that is not done.
 
         Args:
             path: Where.
@@ -112,12 +112,12 @@ class Mounts:
             mount = self._mounts[_absolute(path)]
         except (KeyError, ValueError):
             known = ", ".join(self._mounts) or "none"
-            return {"error": f"nothing is mounted there; mounts there are: {known}"}
+            return {"refused": f"nothing is mounted there; mounts there are: {known}"}
         with mount.lock:
             try:
                 mount.end(anyway)
             except OSError as e:
-                return {"error": str(e)}
+                return {"refused": str(e)}
             self._mounts.pop(mount.path, None)
         return {}
 

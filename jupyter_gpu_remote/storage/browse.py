@@ -83,9 +83,8 @@ def _open(bucket: Bucket) -> tuple[Any, str]:
     try:
         from fsspec.core import url_to_fs
 
-        files, path = url_to_fs(
-            str(bucket), **({} if bucket.scheme == "file" else {"use_listings_cache": False})
-        )
+        fresh = {} if bucket.scheme == "file" else {"use_listings_cache": False, "skip_instance_cache": True}
+        files, path = url_to_fs(str(bucket), **fresh)
     except ImportError as e:
         raise ConfigurationError(
             f"To read {bucket} from here, a library is needed: {e}.",

