@@ -10,6 +10,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -295,6 +296,30 @@ def test_a_write_that_google_denies_is_told_with_the_permission(machine: Machine
 
 def test_a_bucket_of_google_that_does_not_exist_is_told(machine: Machine, google: Gcs) -> None:
     assert "There is no bucket nothing" in refused(lambda: machine.mount(f"gs://nothing:{machine.home}/d"))
+
+
+def test_a_token_of_google_is_renewed_without_mounting_again(machine: Machine, google: Gcs) -> None:
+    place = machine.home / "data"
+
+    def mount(token: str, lasts: float) -> None:
+        until = datetime.fromtimestamp(time.time() + lasts, timezone.utc).isoformat()
+        said = json.dumps({"access_token": token, "token_type": "Bearer", "expiry": until})
+        lines = ["[bucket]", "type = google cloud storage", f"endpoint = {google.url}/storage/v1/"]
+        conf = "\n".join(
+            [*lines, "bucket_policy_only = true", "no_check_bucket = true", f"token = {said}", ""]
+        )
+        wanted = {"path": str(place), "url": "gs://bucket-one", "root": "bucket-one/", "read_only": False}
+        answer = machine.request("mount", files={"rclone.conf": conf}, expires=time.time() + lasts, **wanted)
+        assert "refused" not in answer
+
+    mount("first", 13)  # what ends within ten seconds counts as over
+    (place / "early").write_text("x")
+    assert machine.flush() == []
+    (rclone,) = machine.rclones()
+    mount("second", 3600)
+    google.tokens.clear()
+    wait_for(lambda: [*place.iterdir()] and "second" in google.tokens, "the new token to be used", 60)
+    assert [p.pid for p in machine.rclones()] == [rclone.pid]
 
 
 # -- where it is mounted ------------------------------------------------------------------------------

@@ -188,3 +188,14 @@ def test_a_stopped_machine_has_brought_all_to_the_bucket(book: Notebook, server:
     assert not book.run(f"%remote start {machine.name}").error
     ran = book.remote("import os; print(len(os.listdir('/data')))", f"{MOUNTED} --on-demand")
     assert (ran.error, ran.text) == ("", "30\n")
+
+
+def test_a_machine_that_can_install_nothing_gets_rclone_from_here(book: Notebook, server: S3Server) -> None:
+    # a uv that finds nothing, as without an index
+    code = "from pathlib import Path\nuv = Path.home() / '.gpu-remote' / 'bin' / 'uv'\n"
+    assert not book.remote(code + "uv.write_text('#!/bin/sh\\nexit 1\\n')", "--gpu T4").error
+    ran = book.run("%remote mount s3://bucket-one/run:/data")
+    assert "is mounted at /data" in ran.text, ran.error
+    assert not book.remote("open('/data/a', 'w').write('x')").error
+    assert not book.run("%remote flush").error
+    assert there(server) == {"a"}
