@@ -352,6 +352,8 @@ class Job:
             while _runs(there, row) and time.monotonic() < end:
                 time.sleep(_LOOK)
             if _runs(there, row):
+                # before its kernel dies of it, which whoever watches would call a failure
+                self.registry.jobs.end(self.id, JobState.CANCELLED)
                 there.request("restart", kernel=row.kernel)
         self.registry.jobs.end(self.id, JobState.CANCELLED)
         return self.row.state.value

@@ -176,7 +176,7 @@ def test_a_cell_is_detached_in_a_notebook_that_lies_on_the_machine_as_a_whole(tm
     with notebook(tmp_path, kernel_name="gpu-remote") as book:
         book.run("word = 'there'")
         request = book.send(f"%%remote --detach\n{WAITS}\nprint(word)")
-        ran = book.wait(request)
+        ran = goes_on(book, request, book.wait(request), lambda ran: "on\n" in ran.text)
         assert book.run("6 * 7").result == "42"
         (over_there() / "go").touch()
         ran = goes_on(book, request, ran, told("done"))
