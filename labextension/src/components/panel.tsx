@@ -7,12 +7,13 @@ import { isRunning } from '../manager';
 import type * as Api from '../schema';
 import { CommandIDs } from '../tokens';
 import { Activity } from './activity';
-import { Card, Dismiss, Progress } from './card';
+import { Card } from './card';
 import { useKept, useMachines, usePanel } from './context';
 import { Files } from './files';
 import { LaunchForm } from './launchform';
 import { IconButton, ProblemBox, Section, Ticking } from './parts';
 import { Prices } from './prices';
+import { Dismiss, Progress } from './work';
 
 export function Sidebar(): React.JSX.Element {
   const { commands, trans } = usePanel();
