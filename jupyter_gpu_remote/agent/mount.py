@@ -276,7 +276,7 @@ class Mount:
                 sizes[name] = Path(self.path, name).stat().st_size
         sent = sum(item.get("bytes", 0) for item in moving if item["name"] in sizes)
         return {
-            "names": list(sizes)[:_NAMED],
+            "names": sorted(sizes)[:_NAMED],
             "count": len(sizes),
             "bytes": max(0, sum(sizes.values()) - sent),
             "open": written[:_NAMED],
