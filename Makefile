@@ -56,6 +56,8 @@ system-test: | $(STAMP)-venv
 $(STAMP)-venv: tools/make_venv.py
 	@command -v $(PYTHON) >/dev/null || { echo "No $(PYTHON) here; Python 3.10 or newer is needed: make PYTHON=/path/to/python3" >&2; exit 1; }
 	$(PYTHON) tools/make_venv.py .venv
+	# the pip that comes with Python 3.11 searches for hours for versions of boto3 and s3fs that agree
+	$(RUN) pip install -q --disable-pip-version-check --upgrade 'pip>=25'
 	@touch $@
 
 # -demo, -test, -bundle, -heavy, -lint, -bench, -docs and -screenshots are the extras of pyproject.toml
