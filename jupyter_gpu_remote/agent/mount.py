@@ -17,7 +17,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import Any
 
@@ -269,19 +269,25 @@ class Mount:
                 if not item["uploading"] and item["expiry"] > 0:
                     with contextlib.suppress(OSError):  # uploaded meanwhile
                         control.ask("vfs/queue-set-expiry", id=item["id"], expiry=_OVERDUE)
-        sizes.update({item["name"]: item["size"] for item in queue})
-        written = [name for name in open_for_writing(self.path) if name in sizes] if sizes else []
-        for name in written:  # rclone writes down how large it is when it is closed
-            with contextlib.suppress(OSError):
-                sizes[name] = Path(self.path, name).stat().st_size
+        waits = {item["name"]: item["size"] for item in queue}
+        written = self._written(sizes.keys() - waits.keys())
+        sizes.update({**waits, **written})
         sent = sum(item.get("bytes", 0) for item in moving if item["name"] in sizes)
         return {
             "names": sorted(sizes)[:_NAMED],
             "count": len(sizes),
             "bytes": max(0, sum(sizes.values()) - sent),
-            "open": written[:_NAMED],
+            "open": sorted(written)[:_NAMED],
             "failing": any(item["tries"] for item in queue),
         }
+
+    def _written(self, candidates: Set[str]) -> dict[str, int]:
+        """Return those that somebody may still write to, and how large they are by now."""
+        found = {}
+        for name in candidates & set(open_for_writing(self.path)) if candidates else ():
+            with contextlib.suppress(OSError):  # rclone writes down its size when it is closed
+                found[name] = Path(self.path, name).stat().st_size
+        return found
 
     def last_error(self) -> str:
         """Return the last error that rclone wrote."""

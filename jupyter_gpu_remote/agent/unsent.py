@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+_TRIES = 5
+_PAUSE = 0.002
 _SLACK_NS = 10**9
 """A file that changed so little before the last look may have changed after it."""
 
@@ -33,16 +35,27 @@ class Unsent:
         """Return names and sizes of what is not in the bucket."""
         began, found = time.time_ns(), dict[str, int]()
         for entry in _files(self._folder):
-            with suppress(OSError, ValueError, KeyError):  # gone meanwhile, or being written
+            with suppress(OSError):  # gone meanwhile
                 name = os.path.relpath(entry.path, self._folder)
                 if entry.stat().st_mtime_ns > self._since - _SLACK_NS:
-                    known = json.loads(Path(entry.path).read_text())
-                    if known["Dirty"]:
-                        found[name] = int(known["Size"])
+                    size = _size_if_dirty(Path(entry.path))
+                    if size is not None:
+                        found[name] = size
                 elif name in self._dirty:
                     found[name] = self._dirty[name]
         self._dirty, self._since = found, began
         return found
+
+
+def _size_if_dirty(file: Path) -> int | None:
+    """Return the size of what a file of the cache tells of, None where that is in the bucket."""
+    for _ in range(_TRIES):
+        try:
+            known = json.loads(file.read_bytes())
+            return int(known["Size"]) if known["Dirty"] else None
+        except (ValueError, KeyError):  # rclone empties it before it writes it anew
+            time.sleep(_PAUSE)
+    return 0  # as long as nobody knows it is not there
 
 
 def _files(folder: Path) -> Iterator[os.DirEntry[str]]:

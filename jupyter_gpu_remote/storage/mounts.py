@@ -26,8 +26,8 @@ _EVERY = 30.0
 """Seconds between two looks whether it is time for that."""
 PATIENCE = 60.0
 """Seconds that uploads may stand still before they are given up."""
-_PAUSE = 1.0
-"""Seconds between two looks at most: what is there soon is seen soon."""
+_SOON, _PAUSE = 0.02, 1.0
+"""Seconds between two looks, at first and at most: what is there soon is seen soon."""
 _NAMED = 3
 _RUNS = "The machine still runs."
 
@@ -184,7 +184,7 @@ class Mounts:
                 break
             most = max(most, bytes_left)
             progress(most - bytes_left, most, "uploading to " + ", ".join(state["url"] for state in left))
-            time.sleep(min(_PAUSE, (now - begin) / 4))
+            time.sleep(min(_PAUSE, (now - begin) / 16 + _SOON))
         return left
 
     # -- credentials --------------------------------------------------------------------------------

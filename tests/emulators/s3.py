@@ -49,14 +49,11 @@ class S3Server:
     def start(self) -> None:
         """Serve."""
         keys = [word for pair in self.keys for word in ("--auth-key", ",".join(pair))]
-        # nothing is kept back: what it has accepted lies in the folder
         argv = [RCLONE, "serve", "s3", "--addr", f"{self._at[0]}:{self._at[1]}", *keys]
+        # what it has accepted lies in the folder, what is put there is seen soon; no file is hashed for that
+        argv += ["--vfs-cache-mode", "off", "--dir-cache-time", "100ms", "--etag-hash", ""]
         with (self.folder.parent / f"{self.folder.name}.log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [*argv, "--vfs-cache-mode", "off", "--dir-cache-time", "100ms", self.folder],
-                stdout=log,
-                stderr=log,
-            )
+            self._process = subprocess.Popen([*argv, self.folder], stdout=log, stderr=log)
         wait_for(self._answers, "the S3 server")
 
     def _answers(self) -> bool:
