@@ -117,6 +117,17 @@ class JobTable:
             rows = db.execute(f"{_FROM} WHERE j.state = ? ORDER BY j.id", (JobState.RUNNING,)).fetchall()
         return [job for job in map(_row, rows) if job.state is JobState.RUNNING]
 
+    def mark(self) -> tuple[Any, ...]:
+        """Return what is another when a job began, ended or was forgotten; cheap."""
+        with self._file.connection() as db:
+            return tuple(
+                db.execute(
+                    "SELECT COUNT(*), MAX(j.id), SUM(j.state = ?), SUM(j.state = ? AND m.final IS NOT 0)"
+                    " FROM jobs j LEFT JOIN machines m ON m.name = j.machine",
+                    (JobState.RUNNING, JobState.RUNNING),
+                ).fetchone()
+            )
+
     def sent(self, number: int, cell: str) -> None:
         """Note the message id of a job's cell."""
         with self._file.transaction() as db:

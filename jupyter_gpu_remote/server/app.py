@@ -17,7 +17,7 @@ from .jobs import Job
 from .watcher import Watcher
 
 _SCHEMAS = Path(__file__).parent / "event_schemas"
-MACHINE, JOB = "https://jupyter-gpu-remote/machine/v1", "https://jupyter-gpu-remote/job/v1"
+MACHINE, JOB, RUN = (f"https://jupyter-gpu-remote/{kind}/v1" for kind in ("machine", "job", "run"))
 _END_LIMIT = 20.0
 """Seconds that launches get to be undone when the server ends; what is left then is reaped later."""
 _TOLD = ("id", "kind", "state", "machine", "phase", "step", "steps", "text")
@@ -40,8 +40,9 @@ class GpuRemoteServer(ExtensionApp):  # type: ignore[misc]  # untyped here
             kernels=server.kernel_spec_manager.find_kernel_specs,
             given=Config({"GpuRemote": self.config.get("GpuRemote", {})}),
             tell=self._tell_of_job,
+            tell_of_run=lambda notice: self._emit(RUN, notice),
         )
-        self._watcher = Watcher(self.hub.registry, self._tell_of_machine, self.hub.visits.prune)
+        self._watcher = Watcher(self.hub.registry, self._tell_of_machine, self.hub.look, self.hub.tidy)
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def initialize_handlers(self) -> None:
@@ -57,7 +58,7 @@ class GpuRemoteServer(ExtensionApp):  # type: ignore[misc]  # untyped here
         """Undo launches that are under way, and let go of machines; these go on."""
         self._watcher.close()
         await asyncio.to_thread(self.hub.jobs.end, _END_LIMIT)
-        await asyncio.to_thread(self.hub.visits.close)
+        await asyncio.to_thread(self.hub.close)
         self._loop = None
 
     def _reap(self) -> None:

@@ -26,6 +26,7 @@ from ..verbs.visit import attach_to
 from .jobs import Job, Jobs
 from .kernelspecs import PERMANENT, spec_name
 from .offered import Offered
+from .runs import Runs
 from .visits import Visits
 
 _PROG = "jupyter gpu-remote"
@@ -40,7 +41,8 @@ class Hub:
         folder_of: Returns the folder in which a kernel starts for a notebook's path.
         kernels: Returns the names of the installed kernelspecs.
         given: Settings of the server's command line.
-        tell: Called with a job that has something new, from any thread.
+        tell: Called with a job of the server that has something new, from any thread.
+        tell_of_run: Called with a `RunNotice` of a job of the user, from any thread.
     """
 
     root: Path
@@ -48,14 +50,17 @@ class Hub:
     kernels: Callable[[], Mapping[str, Any]]
     given: Config
     tell: Callable[[Job], None]
+    tell_of_run: Callable[[dict[str, Any]], None]
     registry: Registry = field(default_factory=Registry)
     jobs: Jobs = field(init=False)
     visits: Visits = field(init=False)
+    runs: Runs = field(init=False)
     offered: Offered = field(init=False)
 
     def __post_init__(self) -> None:
         self.jobs = Jobs(self.tell)
         self.visits = Visits(self.registry, self.settings)
+        self.runs = Runs(self.registry, self.settings, self.visits, self.path_of, self.tell_of_run)
         self.offered = Offered(self.registry, self.settings)
 
     def settings(self, **given: Any) -> GpuRemote:
@@ -67,6 +72,21 @@ class Hub:
         config = deepcopy(self.given)  # merging changes what is within, too
         config.merge(Config({"GpuRemote": given}))
         return load_settings(config)
+
+    def look(self) -> None:
+        """See what happened that is no event of the registry."""
+        self.runs.look()
+
+    def tidy(self) -> None:
+        """Do what is to be done now and then: ask for jobs, let go of what nobody asks for."""
+        self.visits.prune()
+        self.runs.prune()
+        self.runs.ask()
+
+    def close(self) -> None:
+        """Let go of machines; they go on."""
+        self.runs.close()
+        self.visits.close()
 
     # -- notebooks ------------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from ..errors import (
     ConfigurationError,
     ConflictError,
     GpuRemoteError,
+    JobError,
     MachineNotFoundError,
     RegistryError,
     TransportTimeoutError,
@@ -19,6 +20,7 @@ _STATUSES: tuple[tuple[type[GpuRemoteError], int], ...] = (
     (RegistryError, 503),
     (BudgetError, 409),
     (MachineNotFoundError, 404),
+    (JobError, 404),
     (ConfigurationError, 400),
     (TransportTimeoutError, 504),
     (GpuRemoteError, 502),  # the machine or its cloud

@@ -186,6 +186,39 @@ def end_job(hub: Hub, id: str) -> Job | None:
     return hub.jobs.cancel_or_dismiss(id)
 
 
+# -- jobs of the user --------------------------------------------------------------------------------------
+
+
+@route("GET", "runs", "RunList", takes="RunsQuery")
+def runs(hub: Hub, query: dict[str, Any]) -> dict[str, Any]:
+    """Return the cells and scripts that run unattended, and those that did."""
+    return hub.runs.listed(query.get("limit"))
+
+
+@route("GET", "runs/{id}", "Run")
+def run(hub: Hub, id: str) -> dict[str, Any]:
+    """Return one of them."""
+    return hub.runs.get(id)
+
+
+@route("DELETE", "runs/{id}", visits=True, status=204)
+def forget_run(hub: Hub, id: str) -> None:
+    """Remove one that has ended."""
+    hub.runs.forget(id)
+
+
+@route("POST", "runs/{id}/cancel", "Run", visits=True)
+def cancel_run(hub: Hub, id: str) -> dict[str, Any]:
+    """End one."""
+    return hub.runs.cancel(id)
+
+
+@route("GET", "runs/{id}/output", "RunOutput", takes="OutputQuery", visits=True)
+def run_output(hub: Hub, id: str, query: dict[str, Any]) -> dict[str, Any]:
+    """Return what one has put out."""
+    return hub.runs.output(id, query.get("since", 0))
+
+
 # -- prices, money, what happened -------------------------------------------------------------------------
 
 

@@ -29,13 +29,18 @@ class Watcher:
     Args:
         registry: The registry.
         tell: Called with a `MachineNotice` for each event, when kernelspecs are up to date.
+        looks: Called after each look at the events, to look at what is no event.
         tidy: Called now and then.
     """
 
     def __init__(
-        self, registry: Registry, tell: Callable[[dict[str, Any]], None], tidy: Callable[[], None]
+        self,
+        registry: Registry,
+        tell: Callable[[dict[str, Any]], None],
+        looks: Callable[[], None],
+        tidy: Callable[[], None],
     ) -> None:
-        self._registry, self._tell, self._tidy = registry, tell, tidy
+        self._registry, self._tell, self._looks, self._tidy = registry, tell, looks, tidy
         self._end = threading.Event()
         self._last: int | None = None
         self._trouble = ""
@@ -54,6 +59,7 @@ class Watcher:
         while not self._end.is_set():
             try:
                 self._look()
+                self._looks()
                 self._trouble = ""
             except (GpuRemoteError, OSError) as e:  # a disk that is full, for a while
                 if str(e) != self._trouble:

@@ -12,7 +12,7 @@ import websocket
 
 from .served import TOKEN, Server
 
-MACHINE, JOB = "https://jupyter-gpu-remote/machine/v1", "https://jupyter-gpu-remote/job/v1"
+MACHINE, JOB, RUN = (f"https://jupyter-gpu-remote/{kind}/v1" for kind in ("machine", "job", "run"))
 
 
 class Events:
