@@ -17,6 +17,9 @@ signal.signal(signal.SIGINT, signal.SIG_IGN)  # while it starts; ipykernel lets 
 faulthandler.enable(os.dup(2))  # what follows takes over descriptor 2
 del sys.path[0]  # this file's folder: its modules are not the user's
 
+_HISTORY_BATCH = 25
+"""Cells whose history is written to disk at once: written at each, the disk makes a cell a tenth slower."""
+
 
 def _import_ours() -> Any:
     """Import what belongs to this file, under a name of its own: the user may have another version."""
@@ -42,6 +45,12 @@ class KernelApp(IPKernelApp):  # type: ignore[misc]
         """Bind IOPub; ZMQ's default drops what more than 1000 messages have piled up before."""
         context.sndhwm = 0
         super().init_iopub(context)
+
+    def init_shell(self) -> None:
+        """Make the shell; it writes its history now and then, and whenever somebody asks for it."""
+        super().init_shell()
+        history = self.shell.history_manager
+        history.db_cache_size = max(history.db_cache_size, _HISTORY_BATCH)
 
     def start(self) -> None:
         """Run, and let every signal wake the loop: an awaiting cell hears of SIGINT only when it turns."""
