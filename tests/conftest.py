@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
 import time
 from collections.abc import Callable
@@ -33,6 +34,8 @@ def wait_for(condition: Callable[[], object], what: str, limit: float = 30) -> N
 
 def pytest_configure(config: pytest.Config) -> None:
     """Keep shared SSH connections apart from the user's own, and from those of tests that run beside."""
+    # what a shell starts in the background is deaf to it, and so would all be that tests start and interrupt
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     config.stash[_RUNTIME] = os.environ["XDG_RUNTIME_DIR"] = tempfile.mkdtemp(prefix="gr-", dir="/tmp")
 
 
