@@ -16,7 +16,7 @@ from .declarations import DECLARING, places
 if TYPE_CHECKING:
     from .environment import Needs
 
-_TELLS = re.compile(r"\bimport\b|\binstall\b|///|\bimport_module\b")
+_TELLS = re.compile(r"\bimport\b|\binstall\b|///|\bimport_module\b|\bremote_client\b")
 """What a cell has in it that says something about packages."""
 
 

@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import FrameType, ModuleType
@@ -31,6 +31,9 @@ _LOOK_EVERY = 1.0
 _SHELL_LINE = re.compile(r"(?m)^[ \t]*(?:[\w, ]+=[ \t]*)?(?:!+|%(?:sx|system)\b|%(?=pip\b|uv\b))[ \t]*(.*)")
 _SHELL_CELL = re.compile(r"\s*%%(?:!|bash\b|sh\b|script\b|sx\b|system\b)")
 _PYTHON = re.compile(r"(?<![\w-])(?:python|pip|uv)[\d.]*(?![\w-])")
+
+on_switch: list[Callable[[], None]] = []
+"""Called when other packages can be imported than before."""
 
 _BUILT_IN = {"alias", "cd", "export", "for", "if", "set", "source", "ulimit", "umask", "until", "while"}
 
@@ -194,6 +197,8 @@ class Packages:
         else:
             os.environ.pop("VIRTUAL_ENV", None)
         importlib.invalidate_caches()
+        for told in on_switch:
+            told()
 
 
 class _First:

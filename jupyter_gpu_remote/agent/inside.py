@@ -6,6 +6,7 @@ reply then has one too.
 
 from __future__ import annotations
 
+import builtins
 import sys
 import uuid
 from contextlib import nullcontext
@@ -20,6 +21,16 @@ if TYPE_CHECKING:
 FIELD = "gpu_remote"
 
 
+def remote_client() -> Any:
+    """Return a `distributed.Client` whose workers are the GPUs of this notebook's machines, or else cores.
+
+    The same one each time; workers have the notebook's packages and folder, and end with its kernel.
+    """
+    from .cluster import remote_client
+
+    return remote_client()
+
+
 class Kernel(IPythonKernel):  # type: ignore[misc]
     """An ipykernel whose cells bring variables along and give some back."""
 
@@ -31,6 +42,7 @@ class Kernel(IPythonKernel):  # type: ignore[misc]
         self._instance = uuid.uuid4().hex
         self._own_python = sys.executable
         self._environments: dict[str, str] = {}
+        builtins.remote_client = remote_client  # type: ignore[attr-defined]
 
     async def do_execute(self, code: str, silent: bool, *args: Any, **options: Any) -> dict[str, Any]:
         """Run a cell, after taking what it brings."""

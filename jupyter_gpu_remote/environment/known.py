@@ -8,11 +8,14 @@ KERNEL_S_OWN = frozenset({
 })  # fmt: skip
 """Packages that every kernel over there has, or can do without."""
 
+FOR_NAMES = {"remote_client": ("distributed", "cryptography")}
+"""Modules that a name needs which kernels over there have from the start."""
+
 _LIKE_THEIR_MODULES = (
-    "accelerate", "datasets", "diffusers", "einops", "flax", "jax", "keras", "lightgbm", "lightning",
-    "matplotlib", "numba", "numpy", "optax", "pandas", "plotly", "polars", "pyarrow", "requests",
-    "safetensors", "scipy", "seaborn", "sentence_transformers", "statsmodels", "tensorflow", "timm",
-    "tokenizers", "torch", "torchaudio", "torchvision", "tqdm", "transformers", "triton", "vllm", "xgboost",
+    "accelerate", "cryptography", "datasets", "diffusers", "distributed", "einops", "flax", "jax", "keras",
+    "lightgbm", "lightning", "matplotlib", "numba", "numpy", "optax", "pandas", "plotly", "polars", "pyarrow",
+    "requests", "safetensors", "scipy", "seaborn", "sentence_transformers", "statsmodels", "tensorflow",
+    "timm", "tokenizers", "torch", "torchaudio", "torchvision", "tqdm", "transformers", "triton", "vllm", "xgboost",
 )  # fmt: skip
 KNOWN = {
     "PIL": "pillow",

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from .known import FOR_NAMES
+
 _BLOCK = re.compile(r"(?m)^# /// script\s*$\s(?P<content>(^#(| .*)$\s?)+?)^# ///\s*$")
 """PEP 723; its reference expression, with lines of blanks allowed at their ends."""
 _PYTHON_BODIES = {"capture", "debug", "memit", "prun", "remote", "time", "timeit"}
@@ -109,6 +111,8 @@ def _read(source: str) -> Reading:
                 (found.relative if node.level else names).add(name)
         elif isinstance(node, ast.Call):
             _read_call(node, names, found)
+        elif isinstance(node, ast.Name):
+            names.update(FOR_NAMES.get(node.id, ()))
     found.imports, found.optional = optional | needed, optional - needed
     return found
 

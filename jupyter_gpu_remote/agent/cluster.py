@@ -1,0 +1,194 @@
+"""The Dask cluster of a kernel: what `remote_client` gives, and what machines beside the kernel's join.
+
+Runs in the kernel's process. Scheduler and workers run in processes of their own, so that a cell that
+computes does not silence them; `clusterhost` is their program. They listen with TLS under a key that this
+cluster alone has: Dask executes what the network brings.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from . import imports
+from .clusterhost import security
+from .load import read_gpus
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+MACHINE = "GPU_REMOTE_MACHINE"
+"""The environment variable that tells kernels the name of their machine."""
+_UP_LIMIT = 60.0
+"""Seconds for the workers of a machine to be there; importing `distributed` takes most of it."""
+_END_LIMIT = 5.0
+_lock = threading.Lock()
+
+
+def remote_client() -> Client:
+    """Return the `distributed.Client` of this kernel's cluster, which is started when it is first asked for.
+
+    What can be relied on:
+
+    - A plain, synchronous client, the same one each time, also Dask's default one. After
+      ``client.shutdown()`` or ``client.close()`` the next call gives another.
+    - One worker for each GPU, which sees that GPU alone (``CUDA_VISIBLE_DEVICES``); on a machine without
+      GPUs one for each core. Each is a process of its own, and runs one task at a time.
+    - All workers of this machine are there when it returns; those of other machines come and go. A worker's
+      name is ``MACHINE:NUMBER``, so ``name.rpartition(":")[0]`` is its machine; ``client.scheduler_info()``
+      has the names.
+    - Workers have the kernel's packages, those too that are installed later, and the notebook's folder as
+      working folder and on `sys.path`. What a worker has imported it keeps.
+    - A worker that crashes is started again, with nothing of what it held; its tasks run again, up to
+      ``distributed.scheduler.allowed-failures`` (3) times, then they fail with `KilledWorker`. A machine that
+      is silent for eleven seconds is taken for dead.
+    - All ends with the kernel.
+
+    Raises:
+        ImportError: There is no `distributed` here: the notebook says ``--env none``, or installing failed.
+        RuntimeError: The cluster did not come up; the message ends in what it said.
+    """
+    with _lock:
+        return _head().client()
+
+
+class Host:
+    """The processes of a cluster on this machine; they end with this one.
+
+    Args:
+        ticket: Where the scheduler is and what opens it; None: it is to run here.
+    """
+
+    def __init__(self, ticket: Mapping[str, Any] | None = None) -> None:
+        self.folder = Path.home() / ".gpu-remote" / "cluster" / secrets.token_hex(6)
+        self.folder.mkdir(mode=0o700, parents=True)
+        self.ticket: dict[str, Any] = dict(ticket or {"address": "", **_keys()})
+        self.workers = _environments()
+        self._client: Client | None = None
+        self.tell_path()
+        imports.on_switch.append(self.tell_path)
+        settings = {
+            "ticket": self.ticket,
+            "path": _path(),
+            "folder": str(self.folder),
+            "machine": os.environ.get(MACHINE) or os.uname().nodename,
+            "workers": self.workers,
+            "host": "127.0.0.1",
+        }
+        with (self.folder / "log").open("wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, str(Path(__file__).with_name("clusterhost.py"))],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                # a cell's interrupt is not for its workers; the end of its input tells it that we are gone
+                start_new_session=True,
+            )
+        assert self.process.stdin is not None and self.process.stdout is not None
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.write(json.dumps(settings) + "\n")
+            self.process.stdin.flush()
+        answer = self.process.stdout.readline()
+        if not answer:
+            raise RuntimeError(self.why_not("The cluster did not start"))
+        self.ticket.update(json.loads(answer))
+        if ticket is None:
+            file = self.folder / "ticket.json"
+            file.touch(0o600)
+            file.write_text(json.dumps(self.ticket))
+
+    @property
+    def runs(self) -> bool:
+        """Whether its processes are there."""
+        return self.process.poll() is None
+
+    def tell_path(self) -> None:
+        """Tell the workers what this process can import."""
+        new = self.folder / "path.new"
+        new.write_text(json.dumps(_path()))
+        new.replace(self.folder / "path.json")
+
+    def client(self) -> Client:
+        """Return the client, once the workers of this machine are there."""
+        from distributed import Client
+
+        if self._client is None or self._client.status != "running":
+            client = Client(self.ticket["address"], security=security(self.ticket))
+            try:
+                client.wait_for_workers(len(self.workers), timeout=_UP_LIMIT)
+            except TimeoutError:
+                client.close()
+                raise RuntimeError(self.why_not("The workers did not start")) from None
+            self._client = client
+        return self._client
+
+    def why_not(self, what: str) -> str:
+        """Return an error's message, with what the processes have said."""
+        said = (self.folder / "log").read_text(errors="replace").strip()[-2000:]
+        return f"{what}: {said or 'they said nothing'}"
+
+    def close(self) -> None:
+        """End its processes."""
+        imports.on_switch.remove(self.tell_path)
+        if self._client is not None:
+            with contextlib.suppress(Exception):
+                self._client.close()
+        assert self.process.stdin is not None
+        with contextlib.suppress(OSError):
+            self.process.stdin.close()
+        try:
+            self.process.wait(_END_LIMIT)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+_here: Host | None = None
+
+
+def _head() -> Host:
+    """Return the cluster whose scheduler runs here; it is started if it does not run."""
+    global _here
+    if _here is None or not _here.runs:
+        import distributed  # noqa: F401  # waits for it, where the packages are still being installed
+
+        if _here is not None:
+            _here.close()
+        _here = Host()
+    return _here
+
+
+def _keys() -> dict[str, str]:
+    from distributed.security import Security
+
+    made = Security.temporary()
+    return {"key": made.tls_client_key, "cert": made.tls_client_cert}
+
+
+def _path() -> list[str]:
+    """Return what `sys.path` has, the notebook's folder by its name."""
+    return [entry or str(Path.cwd()) for entry in sys.path]
+
+
+def _environments() -> list[dict[str, str]]:
+    """Return what the environment of each worker of this machine has."""
+    gpus = read_gpus()
+    if gpus is None:
+        from dask.system import CPU_COUNT
+
+        return [{} for _ in range(max(1, CPU_COUNT))]
+    if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
+        names = [name.strip() for name in visible.split(",") if name.strip()]
+    else:
+        names = [str(index) for index in range(len(gpus))]
+    return [{"CUDA_VISIBLE_DEVICES": name} for name in names]

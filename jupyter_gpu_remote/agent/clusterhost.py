@@ -1,0 +1,125 @@
+"""Scheduler and workers of a cluster on one machine: the program that `cluster.Host` starts.
+
+The first line of its input says what to do; it ends where its input ends. Each worker's process has it as its
+main module, too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+KEEPALIVE = "11s"
+"""A connection whose other end is silent for so long is dead: the least that Dask allows. The systems ask
+each other, so a task that never lets go of the interpreter is no silence."""
+_SCHEDULER_LIMIT = 60.0
+"""Seconds for which workers look for a scheduler that is gone."""
+_CLOSE_LIMIT = 2.0
+_LINE = 1 << 20
+_FOLDER = "GPU_REMOTE_CLUSTER"
+
+
+def security(ticket: Mapping[str, Any]) -> Any:
+    """Return what opens a cluster: one key for all, which nobody else has."""
+    from distributed.security import Security
+
+    roles = ("client", "scheduler", "worker")
+    keys = {f"tls_{role}_{what}": ticket[what] for role in roles for what in ("key", "cert")}
+    return Security(require_encryption=True, tls_ca_file=ticket["cert"], **keys)
+
+
+async def serve(settings: Mapping[str, Any], over: Any) -> None:
+    """Run what `settings` say until `over` is done, or the cluster has ended otherwise."""
+    import dask
+    from distributed import Nanny, Scheduler
+
+    timeouts = dict.fromkeys(("tcp", "connect"), KEEPALIVE)
+    dask.config.set({f"distributed.comm.timeouts.{name}": limit for name, limit in timeouts.items()})
+    ticket = settings["ticket"]
+    keys = security(ticket)
+    scheduler, told = None, {}
+    if not ticket["address"]:
+        at = {"host": settings["host"], "port": 0, "dashboard_address": "127.0.0.1:0"}
+        scheduler = await Scheduler(protocol="tls", security=keys, **at)
+        told = {"address": scheduler.address, "dashboard": scheduler.http_server.port}
+    print(json.dumps(told), flush=True)
+    os.dup2(2, 1)  # what tasks print, nobody would read
+    nannies = [
+        Nanny(
+            told.get("address") or ticket["address"],
+            name=f"{settings['machine']}:{number}",
+            nthreads=1,
+            env={**environment, _FOLDER: settings["folder"]},
+            preload=["__mp_main__"],
+            security=keys,
+            host=settings["host"],
+            death_timeout=None if scheduler else _SCHEDULER_LIMIT,
+            dashboard=False,
+        )
+        for number, environment in enumerate(settings["workers"])
+    ]
+    running = asyncio.gather(*(_run(nanny) for nanny in nannies))
+    ends = [over, running] if scheduler is None else [over, asyncio.ensure_future(scheduler.finished())]
+    await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+    running.cancel()
+    closing = asyncio.gather(*(nanny.close(timeout=1) for nanny in nannies), return_exceptions=True)
+    with contextlib.suppress(asyncio.TimeoutError):
+        await asyncio.wait_for(closing, _CLOSE_LIMIT)
+    if scheduler is not None:
+        await scheduler.close()
+
+
+async def _run(nanny: Any) -> None:
+    await nanny
+    await nanny.finished()
+
+
+async def main() -> None:
+    """Do what the first line says."""
+    lines = asyncio.StreamReader(_LINE)
+    loop = asyncio.get_running_loop()
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
+    settings = json.loads(await lines.readline())
+    sys.path[:] = settings["path"]
+    try:
+        await serve(settings, asyncio.ensure_future(lines.read()))
+    finally:
+        shutil.rmtree(settings["folder"], ignore_errors=True)
+
+
+class LaterPackages:
+    """A finder that finds nothing: it keeps `sys.path` as that of the kernel beside it.
+
+    Args:
+        file: Where the kernel writes that.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._changed_at = 0
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> None:
+        """Look whether the kernel can import more by now."""
+        if path is not None:
+            return
+        with contextlib.suppress(OSError):  # the kernel ends
+            changed_at = self._file.stat().st_mtime_ns
+            if changed_at != self._changed_at:
+                sys.path[:] = json.loads(self._file.read_text())
+                self._changed_at = changed_at
+
+
+def dask_setup(worker: Any) -> None:
+    """Prepare a worker's process."""
+    sys.meta_path.insert(0, LaterPackages(Path(os.environ[_FOLDER]) / "path.json"))
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
