@@ -89,7 +89,7 @@ class Runs:
             return
         for row in rows:
             if known.pop(row.id, None) != row.state.value:
-                self._tell(_notice(row.id, row.state.value, row.machine, row.title))
+                self._tell(_notice(row.id, row.state.value, row.machine, row.title, row.note))
         for id in known:
             self._tell(_notice(id, "forgotten"))
 
@@ -196,8 +196,8 @@ class Runs:
         }
 
 
-def _notice(id: int, state: str, machine: str = "", title: str = "") -> dict[str, Any]:
-    return {"id": id, "state": state, "machine": machine, "title": title}
+def _notice(id: int, state: str, machine: str = "", title: str = "", note: str = "") -> dict[str, Any]:
+    return {"id": id, "state": state, "machine": machine, "title": title, "note": note}
 
 
 class _Followed:

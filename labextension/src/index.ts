@@ -4,7 +4,7 @@ import {
   type JupyterFrontEnd,
   type JupyterFrontEndPlugin
 } from '@jupyterlab/application';
-import { ICommandPalette, MainAreaWidget, WidgetTracker } from '@jupyterlab/apputils';
+import { ICommandPalette } from '@jupyterlab/apputils';
 import { ILauncher } from '@jupyterlab/launcher';
 import { INotebookTracker } from '@jupyterlab/notebook';
 import { IRunningSessionManagers } from '@jupyterlab/running';
@@ -15,15 +15,17 @@ import { ITranslator, nullTranslator } from '@jupyterlab/translation';
 
 import { addCommands } from './commands';
 import type { IPanel } from './components/context';
-import { gpuIcon } from './icons';
+import { addJobCommands } from './jobcommands';
 import { GpuMachines } from './manager';
 import { Notebooks } from './notebooks';
+import { askForPermission } from './outside';
 import { DEFAULTS, PLUGIN, readPreferences } from './preferences';
 import { runningMachines } from './running';
 import { CostWidget } from './statusbar';
-import { toastLaunches } from './toasts';
+import { addTabs } from './tabs';
+import { toastJobs, toastLaunches } from './toasts';
 import { CommandIDs, IGpuMachines } from './tokens';
-import { LogWidget, SidebarWidget } from './widgets';
+import { SidebarWidget } from './widgets';
 
 export { IGpuMachines } from './tokens';
 
@@ -42,6 +44,9 @@ const machinesPlugin: JupyterFrontEndPlugin<IGpuMachines> = {
       void readPreferences(registry, now => {
         preferences = now;
         machines.setInterval(now.refreshSeconds);
+        if (now.browserNotifications) {
+          askForPermission();
+        }
       });
     }
     return machines;
@@ -92,7 +97,7 @@ const panelPlugin: JupyterFrontEndPlugin<void> = {
     const sidebar = new SidebarWidget(panel);
     shell.add(sidebar, 'left', { rank: 501, type: 'GPU machines' });
     restorer?.add(sidebar, sidebar.id);
-    addCommands({
+    const options = {
       commands,
       machines,
       notebooks,
@@ -104,13 +109,17 @@ const panelPlugin: JupyterFrontEndPlugin<void> = {
         }
         shell.activateById(sidebar.id);
       }
-    });
-    addLogs(app, panel, restorer);
+    };
+    addCommands(options);
+    addJobCommands(options);
+    addTabs(app, panel, restorer);
 
     toastLaunches(machines, commands, () => preferences.notifications, trans);
+    toastJobs(machines, commands, () => preferences.notifications, trans);
     running?.add(runningMachines(machines, commands, trans));
     const category = trans.__('GPU machines');
-    for (const command of Object.values(CommandIDs)) {
+    const named: string[] = [CommandIDs.openLogs, CommandIDs.openOutput]; // need an argument
+    for (const command of Object.values(CommandIDs).filter(id => !named.includes(id))) {
       palette?.addItem({ command, category });
     }
     launcher?.add({ command: CommandIDs.show, category: 'Other', args: { isLauncher: true } });
@@ -126,35 +135,5 @@ const panelPlugin: JupyterFrontEndPlugin<void> = {
     }
   }
 };
-
-/** Logs of machines in tabs of their own, which a reload brings back. */
-function addLogs(app: JupyterFrontEnd, panel: IPanel, restorer: ILayoutRestorer | null): void {
-  const tracker = new WidgetTracker<MainAreaWidget<LogWidget>>({ namespace: 'gpu-remote-logs' });
-  app.commands.addCommand(CommandIDs.openLogs, {
-    label: panel.trans.__('Logs of a GPU Machine by Its Name'),
-    describedBy: {
-      args: { type: 'object', required: ['machine'], properties: { machine: { type: 'string' } } }
-    },
-    execute: async args => {
-      const machine = args['machine'] as string;
-      let widget = tracker.find(one => one.content.machine === machine);
-      if (!widget) {
-        widget = new MainAreaWidget({ content: new LogWidget(panel, machine) });
-        widget.id = `jp-gpu-remote-log-${machine}`;
-        widget.title.label = machine;
-        widget.title.icon = gpuIcon;
-        widget.title.closable = true;
-        app.shell.add(widget, 'main');
-        await tracker.add(widget);
-      }
-      app.shell.activateById(widget.id);
-    }
-  });
-  void restorer?.restore(tracker, {
-    command: CommandIDs.openLogs,
-    args: widget => ({ machine: widget.content.machine }),
-    name: widget => widget.content.machine
-  });
-}
 
 export default [machinesPlugin, panelPlugin];

@@ -8,6 +8,7 @@ import type { IGpuMachines, IPreferences } from './tokens';
 
 const MACHINE_EVENT = 'https://jupyter-gpu-remote/machine/v1';
 const JOB_EVENT = 'https://jupyter-gpu-remote/job/v1';
+const RUN_EVENT = 'https://jupyter-gpu-remote/run/v1';
 /** Milliseconds between two looks that events ask for; a launch brings several at once. */
 const GATHER = 150;
 /** How many figures of a GPU's use are kept: ten minutes at one in 15 s. */
@@ -42,6 +43,8 @@ export class GpuMachines implements IGpuMachines {
   readonly ready: Promise<void>;
   machines: readonly Api.Machine[] = [];
   jobs: readonly Api.Job[] = [];
+  runs: readonly Api.Run[] = [];
+  moreRuns = 0;
   events: readonly Api.ActivityEvent[] = [];
   settings: Api.Settings | null = null;
   rate = 0;
@@ -54,6 +57,9 @@ export class GpuMachines implements IGpuMachines {
   }
   get jobChanged(): ISignal<IGpuMachines, Api.Job> {
     return this._jobChanged;
+  }
+  get runEnded(): ISignal<IGpuMachines, Api.RunNotice> {
+    return this._runEnded;
   }
   get isDisposed(): boolean {
     return this._poll.isDisposed;
@@ -139,9 +145,10 @@ export class GpuMachines implements IGpuMachines {
     try {
       // the job list goes first: a machine that a job speaks of is then known
       const jobs = await this.requests.jobs();
-      const [list, statuses, spend, activity] = await Promise.all([
+      const [list, statuses, runs, spend, activity] = await Promise.all([
         this.requests.machines(this.now() - MOURNED),
         this.requests.statuses(),
+        this.requests.runs(),
         this.requests.spend({ by: 'day', since: 1 }),
         this.requests.activity(
           this._lastEvent ? { since: this._lastEvent } : { limit: KEPT_EVENTS }
@@ -152,6 +159,7 @@ export class GpuMachines implements IGpuMachines {
       statuses.statuses.forEach(status => {
         this._takeStatus(status);
       });
+      this._takeRuns(runs);
       this.today = spend.today;
       this.dailyBudget = spend.daily_budget;
       this.events = [...this.events, ...activity.events].slice(-KEPT_EVENTS);
@@ -189,6 +197,30 @@ export class GpuMachines implements IGpuMachines {
     }
   }
 
+  private _takeRuns(list: Api.RunList): void {
+    const known = new Map(this.runs.map(run => [run.id, run]));
+    this.runs = list.runs.map(run => same(known.get(run.id), run));
+    this.moreRuns = list.more;
+    const first = !this._runStates;
+    this._runStates ??= new Map();
+    for (const run of this.runs) {
+      if (first) {
+        this._runStates.set(run.id, run.state);
+      } else {
+        this._tellOfRun({ ...run });
+      }
+    }
+  }
+
+  /** Tell once that a run has ended: the server says it in an event, and again in the next list. */
+  private _tellOfRun({ id, state, machine, title, note }: Api.RunNotice): void {
+    const before = this._runStates?.get(id);
+    this._runStates?.set(id, state);
+    if (this._runStates && state !== before && state !== 'running' && state !== 'forgotten') {
+      this._runEnded.emit({ id, state, machine, title, note });
+    }
+  }
+
   private _takeJobs(jobs: readonly Api.Job[]): void {
     const known = new Map(this.jobs.map(job => [job.id, job]));
     this.jobs = jobs.map(job => same(known.get(job.id), job));
@@ -203,6 +235,10 @@ export class GpuMachines implements IGpuMachines {
     const { schema_id: kind, ...data } = event as { schema_id?: string };
     if (kind === JOB_EVENT) {
       this._takeNotice(data as Api.JobNotice);
+    } else if (kind === RUN_EVENT) {
+      // also while the page is hidden, when nothing is fetched
+      this._tellOfRun(data as Api.RunNotice);
+      void this._soon.invoke();
     } else if (kind === MACHINE_EVENT) {
       void this._soon.invoke();
     }
@@ -234,6 +270,8 @@ export class GpuMachines implements IGpuMachines {
   private readonly _soon: Throttler;
   private readonly _changed = new Signal<IGpuMachines, void>(this);
   private readonly _jobChanged = new Signal<IGpuMachines, Api.Job>(this);
+  private readonly _runEnded = new Signal<IGpuMachines, Api.RunNotice>(this);
+  private _runStates: Map<number, string> | null = null;
   private readonly _statuses = new Map<string, Api.Status>();
   private readonly _history = new Map<string, readonly number[]>();
   private readonly _blamed = new Map<string, Api.Problem>();

@@ -7,7 +7,8 @@ export const PLUGIN = 'jupyter-gpu-remote:machines';
 export const DEFAULTS: IPreferences = {
   refreshSeconds: 10,
   extendMinutes: 30,
-  notifications: true
+  notifications: true,
+  browserNotifications: false
 };
 
 /** The user's settings; `changed` is called with them now and after each change. */

@@ -64,6 +64,18 @@ export class Requests {
   async endJob(id: string): Promise<void> {
     await this._ask('DELETE', `jobs/${id}`);
   }
+  runs(): Promise<Api.RunList> {
+    return this._ask('GET', 'runs');
+  }
+  cancelRun(id: number): Promise<Api.Run> {
+    return this._ask('POST', `runs/${id}/cancel`);
+  }
+  async forgetRun(id: number): Promise<void> {
+    await this._ask('DELETE', `runs/${id}`);
+  }
+  output(id: number, since: number): Promise<Api.RunOutput> {
+    return this._ask('GET', `runs/${id}/output`, { since });
+  }
   offers(query: Api.OfferQuery): Promise<Api.OfferList> {
     return this._ask('GET', 'offers', query);
   }

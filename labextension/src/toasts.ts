@@ -3,6 +3,7 @@ import type { TranslationBundle } from '@jupyterlab/translation';
 import type { CommandRegistry } from '@lumino/commands';
 
 import { isRunning } from './manager';
+import { tellOutside } from './outside';
 import type * as Api from './schema';
 import { CommandIDs, type IGpuMachines } from './tokens';
 
@@ -36,6 +37,36 @@ export function toastLaunches(
       shown.delete(job.id);
       Notification.update({ id, ...ending(job, what, machines, commands, trans) });
     }
+  });
+}
+
+const TYPES: Record<string, Notification.TypeOptions> = { done: 'success', cancelled: 'info' };
+
+/** Tell of jobs that ended, also outside of the page while nobody looks at it. */
+export function toastJobs(
+  machines: IGpuMachines,
+  commands: CommandRegistry,
+  wanted: () => boolean,
+  trans: TranslationBundle
+): void {
+  machines.runEnded.connect((_, run) => {
+    if (!wanted()) {
+      return;
+    }
+    const words: Record<string, string> = {
+      done: trans.__('Job %1 is done', run.id),
+      cancelled: trans.__('Job %1 was cancelled', run.id),
+      lost: trans.__('Job %1 is lost', run.id)
+    };
+    const what = words[run.state] ?? trans.__('Job %1 failed', run.id);
+    const details = [run.title, run.note, run.machine].filter(Boolean).join(' · ');
+    const show = (): void => void commands.execute(CommandIDs.openOutput, { job: String(run.id) });
+    const type = TYPES[run.state] ?? 'error';
+    Notification.emit(`${what}: ${details}`, type, {
+      autoClose: type === 'error' ? false : GOOD_NEWS,
+      actions: run.state === 'lost' ? [] : [{ label: trans.__('Output'), callback: show }]
+    });
+    tellOutside(what, details, `gpu-remote-job-${run.id}`, show);
   });
 }
 

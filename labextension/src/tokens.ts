@@ -12,7 +12,12 @@ export interface IGpuMachines extends IDisposable {
   readonly requests: Requests;
   /** Those that exist, and those that failed or were taken back lately; oldest first. */
   readonly machines: readonly Api.Machine[];
+  /** What the server does and has done. */
   readonly jobs: readonly Api.Job[];
+  /** Cells and scripts that run unattended, and those that did: what people call jobs; oldest first. */
+  readonly runs: readonly Api.Run[];
+  /** How many older ones there are. */
+  readonly moreRuns: number;
   /** The latest of what happened, oldest first. */
   readonly events: readonly Api.ActivityEvent[];
   readonly settings: Api.Settings | null;
@@ -28,6 +33,8 @@ export interface IGpuMachines extends IDisposable {
   readonly changed: ISignal<IGpuMachines, void>;
   /** A job began, went on or ended. */
   readonly jobChanged: ISignal<IGpuMachines, Api.Job>;
+  /** A cell or script that ran unattended has ended, well or not. */
+  readonly runEnded: ISignal<IGpuMachines, Api.RunNotice>;
 
   get(name: string): Api.Machine | undefined;
   status(name: string): Api.Status | undefined;
@@ -77,6 +84,10 @@ export namespace CommandIDs {
   export const leave = 'gpu-remote:leave';
   export const choose = 'gpu-remote:choose-machine';
   export const runCell = 'gpu-remote:run-cell';
+  export const output = 'gpu-remote:job-output';
+  export const openOutput = 'gpu-remote:open-output';
+  export const cancelRun = 'gpu-remote:cancel-job';
+  export const forgetRun = 'gpu-remote:forget-job';
 }
 
 /** Our settings, as labextension/schema/plugin.json has them. */
@@ -84,4 +95,5 @@ export interface IPreferences {
   refreshSeconds: number;
   extendMinutes: number;
   notifications: boolean;
+  browserNotifications: boolean;
 }

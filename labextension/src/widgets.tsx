@@ -5,7 +5,6 @@ import type { Message } from '@lumino/messaging';
 import React from 'react';
 
 import { type IPanel, Panel } from './components/context';
-import { LogView } from './components/logs';
 import { Sidebar } from './components/panel';
 import { gpuIcon } from './icons';
 
@@ -28,10 +27,12 @@ export class SidebarWidget extends ReactWidget {
   }
 }
 
-export class LogWidget extends ReactWidget {
+/** One of the tabs of a kind, told from the others by its key. */
+export class TabWidget extends ReactWidget {
   constructor(
     private readonly _panel: IPanel,
-    readonly machine: string
+    readonly key: string,
+    private readonly _draw: (key: string, visible: boolean) => React.JSX.Element
   ) {
     super();
     this.addClass('jp-GpuRemote');
@@ -40,9 +41,7 @@ export class LogWidget extends ReactWidget {
   }
   protected render(): React.JSX.Element {
     return (
-      <Panel.Provider value={this._panel}>
-        <LogView name={this.machine} visible={this.isVisible} />
-      </Panel.Provider>
+      <Panel.Provider value={this._panel}>{this._draw(this.key, this.isVisible)}</Panel.Provider>
     );
   }
   protected override onAfterShow(message: Message): void {

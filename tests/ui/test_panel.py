@@ -127,3 +127,15 @@ def test_the_panel_can_be_read_by_everybody(crowd: Lab, page: Any) -> None:
     found = Axe().run(page, context=".jp-GpuRemote").response["violations"]
     assert [v for v in found if v["impact"] in ("serious", "critical")] == []
     assert page.evaluate(FIND_OVERFLOW) == []
+
+
+def test_a_job_is_watched_and_cancelled(opened: Any, server: Lab) -> None:
+    (server.folder / "counts.py").write_text("import time\nprint('step 1', flush=True)\ntime.sleep(600)\n")
+    assert server.command("run", "--detach", "--cloud", "local", "counts.py").returncode == 0
+    job = opened.locator(".jp-GpuRemote-item", has_text="counts.py")
+    job.get_by_role("button", name="Output of job").click()
+    opened.locator(".jp-GpuRemote-log pre", has_text="step 1").wait_for()
+    job.get_by_role("button", name="Cancel job").click()
+    opened.locator(".jp-Dialog").get_by_role("button", name="Cancel the job").click()
+    opened.locator(".jp-GpuRemote-item[data-state='cancelled']").wait_for()
+    opened.locator(".jp-toast-message", has_text="was cancelled").wait_for()

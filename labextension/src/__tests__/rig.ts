@@ -87,10 +87,25 @@ export function status(given: Partial<Api.Status> = {}): Api.Status {
   };
 }
 
+export function run(given: Partial<Api.Run> = {}): Api.Run {
+  return {
+    id: 3,
+    title: 'train.py --lr 0.1',
+    machine: 'calm-otter',
+    notebook: '',
+    state: 'running',
+    began_at: NOW - 125,
+    ended_at: null,
+    note: '',
+    ...given
+  };
+}
+
 export interface ISaid {
   machines: Api.Machine[];
   jobs: Api.Job[];
   statuses: Api.Status[];
+  runs: Api.Run[];
   [path: string]: unknown;
 }
 
@@ -104,7 +119,7 @@ export interface IRig {
 }
 
 export function rig(says: Partial<ISaid> = {}): IRig {
-  const all: ISaid = { machines: [], jobs: [], statuses: [], ...says };
+  const all: ISaid = { machines: [], jobs: [], statuses: [], runs: [], ...says };
   const asked: IRig['asked'] = [];
   const answer = (path: string): unknown => {
     switch (path) {
@@ -116,6 +131,8 @@ export function rig(says: Partial<ISaid> = {}): IRig {
         };
       case 'jobs':
         return { jobs: all.jobs };
+      case 'runs':
+        return { at: NOW, runs: all.runs, more: 0 };
       case 'status':
         return { at: NOW, statuses: all.statuses };
       case 'spend':

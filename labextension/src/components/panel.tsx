@@ -10,6 +10,7 @@ import { Activity } from './activity';
 import { Card } from './card';
 import { useKept, useMachines, usePanel } from './context';
 import { Files } from './files';
+import { Jobs } from './jobs';
 import { LaunchForm } from './launchform';
 import { IconButton, ProblemBox, Section, Ticking } from './parts';
 import { Prices } from './prices';
@@ -51,6 +52,9 @@ export function Sidebar(): React.JSX.Element {
       <Section name="machines" title={trans.__('Machines (%1)', machines.machines.length)}>
         {() => <Machines />}
       </Section>
+      <Section name="jobs" title={trans.__('Jobs (%1)', running(machines.runs))}>
+        {open => (open ? <Jobs /> : null)}
+      </Section>
       <Section name="launch" title={trans.__('Launch')}>
         {open => <LaunchForm form={form} setForm={setForm} open={open} />}
       </Section>
@@ -65,6 +69,10 @@ export function Sidebar(): React.JSX.Element {
       </Section>
     </>
   );
+}
+
+function running(runs: readonly Api.Run[]): number {
+  return runs.filter(run => run.state === 'running').length;
 }
 
 /** The form as it was last, or else as the user's settings have it. */
