@@ -196,7 +196,8 @@ class RemoteCells:
         if self._next_cell is None:
             return None
         cell, config, whole = self._next_cell
-        if config.in_ or config.out or config.mount or config.detach or self.local.wants.any(config.env):
+        takes_more = config.in_ or config.out or config.mount or config.out_dir or config.detach
+        if takes_more or self.local.wants.any(config.env):
             return None
         outgoing = alone(cell, self.shell.user_ns if config.auto_in else {})
         folder = sync.expects() if sync is not None and config.sync else None

@@ -62,6 +62,11 @@ class GpuRemote(Configurable):
         Unicode(),
         help="Buckets to mount: s3://bucket/folder:/data, gs://bucket:~/data:ro; can be given again.",
     ).tag(config=True, option="URL:PATH[:ro]")
+    out_dir = List(
+        Unicode(),
+        help="Folders that are copied to a bucket while cells run, {n} being the number of the run:"
+        " results=s3://bucket/run-{n}.",
+    ).tag(config=True, option="NAME=URL")
     storage_role = Unicode(
         "", help="AWS role that credentials for mounts are taken from, where your own can't be limited."
     ).tag(config=True)

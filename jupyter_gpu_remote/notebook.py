@@ -262,7 +262,8 @@ class Notebook:
         known = self.kernel.open(early=self._on_kernel(self.kernel, self.sync))
         if self.sync is not None:
             self.sync.meet(known["folder"], in_step=known["began"])
-        self.mounts = Mounts(self.kernel, self.live.transport, self.config, known["mounts"])
+        where = self.kernel, self.live.transport
+        self.mounts = Mounts(*where, self.config, known["mounts"], remote_folder)
 
     def _ends(self, machine: Machine, event: Mapping[str, Any]) -> None:
         """Tell that the machine will end, and save what is on it meanwhile."""

@@ -8,37 +8,27 @@ alone, and its cache: what was written and is not in the bucket yet lies there, 
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 import os
-import re
 import shutil
 import signal
 import subprocess
-import threading
 import time
-from collections.abc import Mapping, Set
+from collections.abc import Set
 from pathlib import Path
 from typing import Any
 
 from . import mountpoint, rclone
+from .kept import NAMED, NOTHING, REMOTE, Kept
 from .mountpoint import Place, Refused
 from .openfiles import open_for_writing
 from .process import start_time
 from .unsent import Unsent
 
-REMOTE = "bucket"
-"""What rclone's configuration calls it."""
 _LIMIT = 20.0
 """Seconds until a mount is there, and for the bucket's first answer."""
 _END_LIMIT = 10.0
 _STEP = 0.01
 _OVERDUE = -1e6
-_NAMED = 200
-"""Files that are named, of those on their way."""
-_FILE = re.compile(r"[a-z][a-z.]{0,30}")
-_ERROR = re.compile(r" (?:ERROR|CRITICAL|NOTICE) *: (.*(?:fail|error|expired).*)", re.IGNORECASE)
-_LOG_TAIL = 20_000
 _FLAGS = (
     # what is read is kept as well: an epoch later it is read again
     *("--vfs-cache-mode", "full", "--vfs-cache-max-age", "24h", "--vfs-cache-min-free-space", "2G"),
@@ -49,16 +39,9 @@ _FLAGS = (
     *("--dir-cache-time", "10s", "--contimeout", "10s", "--low-level-retries", "40"),
     *("--log-level", "NOTICE", "--rc", "--rc-no-auth"),
 )
-_KEPT = re.compile(r"HOME|PATH|LANG|GPU_REMOTE_\w+|\w+_(?i:proxy)")
-"""Environment variables that rclone gets; nothing else here is to change what it does."""
-_ENVIRONMENT = {
-    "AWS_CONFIG_FILE": "aws.config",
-    "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-    "AWS_EC2_METADATA_DISABLED": "true",
-}
 
 
-class Mount:
+class Mount(Kept):
     """One mount.
 
     Args:
@@ -67,62 +50,10 @@ class Mount:
     """
 
     def __init__(self, folder: Path, sockets: Path) -> None:
-        self.folder = folder
-        self.facts: dict[str, Any] = {}
-        self.why = ""
-        """Why it is not up, as far as that is known."""
-        self.lock = threading.Lock()
-        """Held by who begins or ends it."""
+        super().__init__(folder)
         self._socket = sockets / f"mount-{folder.name}"
         self._child: subprocess.Popen[bytes] | None = None
         self._unsent: Unsent | None = None
-
-    @property
-    def path(self) -> str:
-        """Where it is mounted."""
-        return str(self.facts["path"])
-
-    # -- what is kept of it -------------------------------------------------------------------------
-
-    def make(self, facts: Mapping[str, Any], files: Mapping[str, str]) -> None:
-        """Write down what is to be mounted.
-
-        Args:
-            facts: ``url``, ``path``, ``root`` (as rclone names it), ``read_only``, ``expires``.
-            files: The configuration and the credentials, by name.
-        """
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with contextlib.suppress(OSError, ValueError):  # what another one of this name left unsent
-            self.facts = json.loads((self.folder / "mount.json").read_text())
-        self.facts.update(facts, ended=False)
-        self.renew(files, facts["expires"])
-
-    def renew(self, files: Mapping[str, str], expires: float) -> None:
-        """Replace credentials; rclone reads them when its own have expired."""
-        for name, text in files.items():
-            if not _FILE.fullmatch(name):
-                raise ValueError(f"{name!r} is no file of a mount")
-            self._write(name, text)
-        self.facts["expires"] = expires
-        self._save()
-
-    def find(self) -> bool:
-        """Read the facts that an earlier agent wrote; False when it is no mount any more."""
-        try:
-            self.facts = json.loads((self.folder / "mount.json").read_text())
-            return bool(self.path) and not self.facts["ended"]
-        except (OSError, ValueError, KeyError):
-            return False
-
-    def _save(self) -> None:
-        self._write("mount.json", json.dumps(self.facts))
-
-    def _write(self, name: str, text: str) -> None:
-        new = self.folder / f".{name}.new"
-        new.unlink(missing_ok=True)
-        with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:  # noqa: PTH123
-            file.write(text)
-        new.replace(self.folder / name)
 
     # -- life ---------------------------------------------------------------------------------------
 
@@ -174,8 +105,7 @@ class Mount:
             self._child = subprocess.Popen(
                 argv,
                 cwd=self.folder,
-                env={name: value for name, value in os.environ.items() if _KEPT.fullmatch(name)}
-                | _ENVIRONMENT,
+                env=rclone.environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -234,32 +164,10 @@ class Mount:
 
     # -- what is on its way -------------------------------------------------------------------------
 
-    def look(self, hurry: bool = False, queues: bool = True) -> dict[str, Any]:
-        """Tell what there is to know of it.
-
-        Args:
-            hurry: Have what waits for its turn uploaded now.
-            queues: Also tell what is on its way; see `waiting`.
-        """
-        state = {name: self.facts[name] for name in ("url", "path", "read_only", "expires")}
-        state.update(up=self.up(), why=self.why, error="", names=[], count=0, bytes=0, open=[])
-        if state["up"] and queues and not state["read_only"]:
-            try:
-                state.update(self.waiting(hurry))
-                state["error"] = self.last_error() if state.pop("failing") else ""
-            except OSError as e:
-                state.update(up=False, why=f"what is on its way cannot be told: {e}")
-        return state
-
     def waiting(self, hurry: bool = False) -> dict[str, Any]:
-        """Tell what was written here and is not in the bucket yet.
-
-        Returns:
-            ``names`` (the first of them), ``count``, ``bytes``, ``open`` (names of those that somebody may
-            still write to), ``failing`` (whether an upload failed and is tried again).
-        """
+        """See `Kept.waiting`."""
         if self.facts["read_only"]:
-            return {"names": [], "count": 0, "bytes": 0, "open": [], "failing": False}
+            return dict(NOTHING)
         with rclone.Control(self._socket) as control:
             self._unsent = self._unsent or Unsent(Path(control.ask("vfs/stats")["diskCache"]["pathMeta"]))
             sizes = self._unsent.look()
@@ -274,10 +182,10 @@ class Mount:
         sizes.update({**waits, **written})
         sent = sum(item.get("bytes", 0) for item in moving if item["name"] in sizes)
         return {
-            "names": sorted(sizes)[:_NAMED],
+            "names": sorted(sizes)[:NAMED],
             "count": len(sizes),
             "bytes": max(0, sum(sizes.values()) - sent),
-            "open": sorted(written)[:_NAMED],
+            "open": sorted(written)[:NAMED],
             "failing": any(item["tries"] for item in queue),
         }
 
@@ -288,18 +196,3 @@ class Mount:
             with contextlib.suppress(OSError):  # rclone writes down its size when it is closed
                 found[name] = Path(self.path, name).stat().st_size
         return found
-
-    def last_error(self) -> str:
-        """Return the last error that rclone wrote."""
-        try:
-            with (self.folder / "log").open("rb") as log:
-                log.seek(max(0, log.seek(0, os.SEEK_END) - _LOG_TAIL))
-                errors = _ERROR.findall(log.read().decode("utf-8", "replace"))
-        except OSError:
-            return ""
-        return errors[-1].strip()[-1000:] if errors else ""
-
-
-def name_of(url: str, path: str) -> str:
-    """Return the name of the folder of a mount."""
-    return hashlib.sha256(f"{url}\0{path}".encode()).hexdigest()[:12]

@@ -1,4 +1,4 @@
-"""The buckets mounted on this machine: begun, watched, mounted again, drained."""
+"""The buckets that this machine uses: begun, watched, mounted again, drained."""
 
 from __future__ import annotations
 
@@ -10,17 +10,19 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from .mount import Mount, name_of
+from .copied import Copied
+from .kept import Kept, name_of
+from .mount import Mount
 from .rclone import VERSION, Lacking, place
 
 _PAUSE = 0.2
 """Seconds between two looks at a queue that is being drained."""
 _AGAIN = 15.0
-"""Seconds between two attempts to mount again what was dropped and could not be mounted."""
+"""Seconds between two attempts to mount again what was dropped, and two looks at what is to be copied."""
 
 
 class Mounts:
-    """All mounts of one machine. Whatever takes time is done in threads of its own.
+    """All mounts of one machine, and its folders that are copied. What takes time is done in threads.
 
     Args:
         folder: What is kept of them.
@@ -30,14 +32,20 @@ class Mounts:
     def __init__(self, folder: Path, sockets: Path) -> None:
         self._folder = folder
         self._sockets = sockets
-        self._mounts: dict[str, Mount] = {}
+        self._mounts: dict[str, Kept] = {}
         self._pool = ThreadPoolExecutor(8, "mounts")
-        self._repairs: dict[str, tuple[float, Future[None]]] = {}
+        self._repairs: dict[str, tuple[float, Future[Any]]] = {}
         self._drain: Future[None] | None = None
         for kept in sorted(folder.glob("*/")):
-            mount = Mount(kept, sockets)
+            mount = self._new(kept, copies=False)
             if mount.find():
+                if mount.facts.get("copies"):
+                    mount = self._new(kept, copies=True)
+                    mount.find()
                 self._mounts[mount.path] = mount
+
+    def _new(self, kept: Path, copies: bool) -> Kept:
+        return Copied(kept) if copies else Mount(kept, self._sockets)
 
     def __bool__(self) -> bool:
         return bool(self._mounts)
@@ -47,9 +55,16 @@ class Mounts:
         return all(mount.up() for mount in list(self._mounts.values()))
 
     def begin(
-        self, path: str, url: str, root: str, read_only: bool, expires: float, files: Mapping[str, str]
+        self,
+        path: str,
+        url: str,
+        root: str,
+        read_only: bool,
+        expires: float,
+        files: Mapping[str, str],
+        copies: bool = False,
     ) -> Future[dict[str, Any]]:
-        """Mount a bucket, or give the one that is mounted there new credentials.
+        """Mount a bucket or copy a folder into it; or, where that is done already, give it new credentials.
 
         Args:
             path: Where; ``~`` and what is relative starts from the home folder.
@@ -58,11 +73,12 @@ class Mounts:
             read_only: Whether nothing can be written.
             expires: When the credentials do, in Unix seconds; 0 for never.
             files: Configuration and credentials, by name.
+            copies: Whether the folder at `path` is copied to the bucket; nothing is mounted then.
 
         Returns:
             What `look` tells of it; or why it was ``refused``, what the machine ``lacks``, and a ``hint``.
         """
-        facts = {"url": url, "root": root, "read_only": read_only, "expires": expires}
+        facts = {"url": url, "root": root, "read_only": read_only, "expires": expires, "copies": copies}
         return self._pool.submit(self._begin, path, facts, files)
 
     def _begin(self, path: str, facts: dict[str, Any], files: Mapping[str, str]) -> dict[str, Any]:
@@ -70,12 +86,11 @@ class Mounts:
             path = _absolute(path)
         except ValueError as e:
             return {"refused": str(e)}
-        new = Mount(self._folder / name_of(facts["url"], path), self._sockets)
+        new = self._new(self._folder / name_of(facts["url"], path), facts["copies"])
         mount = self._mounts.setdefault(path, new)
         with mount.lock:
-            if mount is not new and any(mount.facts[n] != facts[n] for n in ("url", "read_only")):
-                how = "read-only" if mount.facts["read_only"] else "for reading and writing"
-                return {"refused": f"{mount.facts['url']} is mounted at {path} already, {how}"}
+            if mount is not new and any(mount.facts.get(n) != facts[n] for n in ("url", "read_only")):
+                return {"refused": _occupied(mount)}
             fresh = not mount.facts
             try:
                 mount.make({**facts, "path": path}, files)
@@ -92,7 +107,7 @@ class Mounts:
                 self._forget(mount, fresh)
                 return {"refused": str(e)}
 
-    def _forget(self, mount: Mount, fresh: bool) -> None:
+    def _forget(self, mount: Kept, fresh: bool) -> None:
         """Keep nothing of a mount that never was; one that was dropped is tried again."""
         if fresh:
             self._mounts.pop(mount.path, None)
@@ -133,14 +148,17 @@ class Mounts:
         return [mount.look(hurry, queues) for mount in mounts if self._mounts.get(mount.path) is mount]
 
     def look_around(self) -> None:
-        """Mount again what was dropped."""
+        """Mount again what was dropped, and copy what is to be copied."""
         now = time.monotonic()
         for path, mount in list(self._mounts.items()):
             at, repair = self._repairs.get(path, (-_AGAIN, None))
-            if now - at > _AGAIN and (repair is None or repair.done()) and not mount.up():
-                self._repairs[path] = (now, self._pool.submit(self._repair, mount))
+            if now - at > _AGAIN and (repair is None or repair.done()):
+                if isinstance(mount, Copied) and mount.up():
+                    self._repairs[path] = (now, self._pool.submit(mount.look))
+                elif not mount.up():
+                    self._repairs[path] = (now, self._pool.submit(self._repair, mount))
 
-    def _repair(self, mount: Mount) -> None:
+    def _repair(self, mount: Kept) -> None:
         with mount.lock:
             if mount.up() or self._mounts.get(mount.path) is not mount:
                 return
@@ -180,6 +198,14 @@ class Mounts:
             with mount.lock:
                 mount.end(anyway=True)
         self._mounts.clear()
+
+
+def _occupied(mount: Kept) -> str:
+    url, path = mount.facts["url"], mount.path
+    if mount.facts.get("copies"):
+        return f"{path} is copied to {url} already"
+    how = "read-only" if mount.facts["read_only"] else "for reading and writing"
+    return f"{url} is mounted at {path} already, {how}"
 
 
 def _absolute(path: str) -> str:

@@ -7,6 +7,7 @@ import http.client
 import json
 import os
 import platform
+import re
 import shutil
 import socket
 import subprocess
@@ -27,6 +28,12 @@ _SHA256 = {
 _INSTALL_LIMIT = 300.0
 """Seconds; the wheel has 25 MB."""
 _CALL_LIMIT = 10.0
+_KEPT = re.compile(r"HOME|PATH|LANG|GPU_REMOTE_\w+|\w+_(?i:proxy)")
+_OWN = {
+    "AWS_CONFIG_FILE": "aws.config",
+    "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+    "AWS_EC2_METADATA_DISABLED": "true",
+}
 _FUSE = Path("/dev/fuse")
 _INSTALL_FUSE = "Install it over there: `sudo apt-get install -y fuse3`."
 
@@ -93,6 +100,11 @@ def program() -> Path:
             "Find out where packages come from over there: `uv pip config`, UV_INDEX_URL.",
         )
     return ours
+
+
+def environment() -> dict[str, str]:
+    """Return the environment variables that rclone gets; nothing else here is to change what it does."""
+    return {name: value for name, value in os.environ.items() if _KEPT.fullmatch(name)} | _OWN
 
 
 def place() -> Path:

@@ -1,4 +1,4 @@
-"""Buckets mounted on one machine, as this side has it done: what is wanted, what is on its way."""
+"""Buckets that one machine uses, as this side has it done: what is wanted, what is on its way."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..transport.base import Transport
 from .access import Access, open_access
 from .faults import explain
 from .program import bring
-from .urls import Wanted, parse_bucket, parse_mount
+from .urls import NUMBER, Wanted, parse_bucket, parse_mount, parse_out_dir
 
 _MOUNT_LIMIT = 400.0
 """Seconds; the machine may have to install rclone first, and the bucket to answer."""
@@ -51,9 +51,18 @@ class Mounts:
         transport: The way there.
         config: The user's settings.
         known: Whether something may be mounted there already.
+        folder: Where the notebook's folder lies over there.
     """
 
-    def __init__(self, agent: Requests, transport: Transport, config: GpuRemote, known: bool = True) -> None:
+    def __init__(
+        self,
+        agent: Requests,
+        transport: Transport,
+        config: GpuRemote,
+        known: bool = True,
+        folder: str = "",
+    ) -> None:
+        self._folder = folder
         self._agent = agent
         self._transport = transport
         self._config = config
@@ -78,6 +87,18 @@ class Mounts:
         for text in config.mount:
             if text not in self._done:
                 self._done[text] = self.mount(parse_mount(text), report)["path"]
+        for text in config.out_dir:
+            if text not in self._done or NUMBER in text:
+                self._done[text] = self._copy(parse_out_dir(text, self._folder), report)["path"]
+
+    def _copy(self, wanted: Wanted, report: Callable[[str, str], None]) -> State:
+        """Have a folder copied from now on, what went to another bucket before being there."""
+        report("copying", f"{wanted.path} to {wanted.bucket}")
+        before = [state for state in self.look() if state["path"] == wanted.path] if self._any else []
+        if before and before[0]["copies"] and before[0]["url"] != str(wanted.bucket):
+            self.flush(lambda done, total, what: report("copying", what))
+            self.unmount(wanted.path)
+        return self._put(wanted)
 
     def mount(self, wanted: Wanted, report: Callable[[str, str], None]) -> State:
         """Mount a bucket and return what the machine says of it.
@@ -97,6 +118,7 @@ class Mounts:
             "read_only": wanted.read_only,
             "expires": access.expires,
             "files": dict(access.files),
+            "copies": wanted.copies,
         }
         state = self._agent.request("mount", _MOUNT_LIMIT, **arguments)
         if state.get("lacks") == "rclone" and "place" in state:
@@ -104,13 +126,15 @@ class Mounts:
             state = self._agent.request("mount", _MOUNT_LIMIT, **arguments)
         if error := state.get("refused"):
             what = f"{wanted.bucket} could not be mounted at {wanted.path}"
+            if wanted.copies:
+                what = f"{wanted.path} can't be copied to {wanted.bucket}"
             raise StorageError(f"{what}: {explain(error)}.", hint=state.get("hint", ""), billed=_RUNS)
         self._note([state])
         return dict(state)
 
     def _open(self, wanted: Wanted) -> Access:
         role, share_keys = self._config.storage_role, self._config.share_keys
-        return open_access(wanted.bucket, wanted.read_only, role, share_keys)
+        return open_access(wanted.reach, wanted.read_only, role, share_keys)
 
     def unmount(self, path: str, anyway: bool = False) -> None:
         """Unmount what is at `path`.
@@ -119,7 +143,7 @@ class Mounts:
             StorageError: Something there is not in the bucket yet, and is not to be left out `anyway`.
         """
         if error := self._agent.request("unmount", _LOOK_LIMIT, path=path, anyway=anyway).get("refused"):
-            raise StorageError(f"{path} was not unmounted: {error}.", billed=_RUNS)
+            raise StorageError(f"{path} was not let go: {error}.", billed=_RUNS)
         self._expires.pop(path, None)
         self._done = {text: at for text, at in self._done.items() if at != path}
 
@@ -211,7 +235,8 @@ class Mounts:
             return
         for state in self.look():
             if state["expires"] and state["expires"] - time.time() < _RENEW:
-                self._put(Wanted(parse_bucket(state["url"]), state["path"], state["read_only"]))
+                bucket = parse_bucket(state["url"])
+                self._put(Wanted(bucket, state["path"], state["read_only"], state["copies"]))
 
     def close(self) -> None:
         """Renew nothing any more; the mounts stay."""

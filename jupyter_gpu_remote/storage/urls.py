@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 from dataclasses import dataclass
 
 from ..errors import ConfigurationError
 
 _URL = re.compile(r"(?:(?P<scheme>s3|gs)://(?P<name>[a-z0-9][a-z0-9._-]{1,220})/*|file://(?=/))(?P<rest>.*)")
+NUMBER = "{n}"
+"""Stands for the number of a run, at the end of the URL of a folder that results are copied to."""
+_OUT = "For example: --out-dir results=s3://bucket/run-{n}, or for all: --out-dir .=gs://bucket/kept."
 _EXAMPLE = "For example: --mount s3://bucket/folder:/data, or gs://bucket:~/data:ro to write nothing."
 
 
@@ -43,11 +47,19 @@ class Bucket:
 
 @dataclass(frozen=True)
 class Wanted:
-    """A mount that somebody asks for."""
+    """A mount that somebody asks for; or, where it `copies`, a folder that is to be copied into a bucket."""
 
     bucket: Bucket
     path: str
     read_only: bool = False
+    copies: bool = False
+
+    @property
+    def reach(self) -> Bucket:
+        """What of the bucket the machine must reach for it: a number is found beside the others."""
+        if NUMBER not in self.bucket.prefix:
+            return self.bucket
+        return Bucket(self.bucket.scheme, self.bucket.name, self.bucket.prefix.rpartition("/")[0])
 
 
 def parse_bucket(text: str) -> Bucket:
@@ -76,3 +88,25 @@ def parse_mount(text: str) -> Wanted:
     if "://" not in url or not path or path.startswith("//") or not path.isprintable():
         raise ConfigurationError(f"{text!r} does not say what to mount, and where.", hint=_EXAMPLE)
     return Wanted(parse_bucket(url), path, read_only)
+
+
+def parse_out_dir(text: str, folder: str) -> Wanted:
+    """Return what ``NAME=URL`` asks for.
+
+    Args:
+        text: The name of a folder, and the bucket that it is to be copied to.
+        folder: Where the notebook's folder lies on the machine.
+
+    Raises:
+        ConfigurationError: It is no such thing.
+    """
+    name, _, url = text.partition("=")
+    parts = posixpath.normpath(name).split("/")
+    if not name or not url or posixpath.isabs(name) or ".." in parts or not name.isprintable():
+        raise ConfigurationError(
+            f"{text!r} does not say which folder of the notebook goes to which bucket.", hint=_OUT
+        )
+    bucket = parse_bucket(url)
+    if NUMBER in bucket.prefix.rpartition("/")[0] or bucket.prefix.count(NUMBER) > 1:
+        raise ConfigurationError(f"In {url!r}, {NUMBER} must be in the last part, once.", hint=_OUT)
+    return Wanted(bucket, posixpath.normpath(posixpath.join(folder, name)), copies=True)

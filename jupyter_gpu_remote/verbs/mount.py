@@ -61,8 +61,8 @@ def mount(desk: Desk, what: str, name: str = "", create: bool = False) -> None:
 
 
 @verb(
-    "Unmount a bucket, once all that was written is in it.",
-    argument("path", metavar="PATH", help="where it is mounted"),
+    "Unmount a bucket, or copy a folder no more, once all that was written is in the bucket.",
+    argument("path", metavar="PATH", help="where it is mounted, or the folder, as `mounts` lists it"),
     NAME,
     argument("--yes", action="store_true", help="also when something is not in the bucket yet"),
 )
@@ -95,7 +95,7 @@ def mounts(desk: Desk, name: str = "") -> None:
 
 
 def _how(state: State) -> str:
-    return "read-only" if state["read_only"] else ""
+    return "read-only" if state["read_only"] else "copied" if state["copies"] else ""
 
 
 def _state(state: State) -> str:

@@ -5,126 +5,22 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
 
-import psutil
 import pytest
 
-from jupyter_gpu_remote.agent.handover import Dialog
-from jupyter_gpu_remote.config import GpuRemote
-from jupyter_gpu_remote.errors import GpuRemoteError
-from jupyter_gpu_remote.storage.mounts import Mounts, left_behind, on_its_way
-from tests.agent_rig import Agents
-from tests.conftest import need, wait_for
+from jupyter_gpu_remote.storage.mounts import on_its_way
+from tests.conftest import wait_for
 from tests.emulators.gcs import Gcs
-from tests.emulators.s3 import ACCESS_KEY, SECRET_KEY, S3Server
+from tests.emulators.s3 import SECRET_KEY, S3Server
 from tests.emulators.sts import Sts
 
-LIMIT = 30.0
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    server = S3Server(tmp_path_factory.mktemp("s3") / "buckets")
-    yield server
-    server.close()
-
-
-@pytest.fixture(autouse=True)
-def credentials(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [n for n in os.environ if n.startswith("AWS_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", ACCESS_KEY)
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
-    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", server.url)
-
-
-class Machine:
-    """A machine of which there is only an agent: this computer, with a home of its own."""
-
-    def __init__(self, folder: Path, **settings: Any) -> None:
-        self.home = folder / "home"
-        self.home.mkdir()
-        self.agents = Agents(folder / "agent")
-        self.settings = {"share_keys": True, **settings}
-        self.transport: Any = None
-        self.mounts = Mounts(self, self.transport, GpuRemote(**self.settings))
-
-    def request(self, op: str, timeout: float = 30, **arguments: Any) -> Any:
-        self.agents.start()
-        with Dialog(self.agents.facts["socket"], 60) as dialog:
-            return dialog.ask(op, **arguments)
-
-    def mount(self, text: str) -> Path:
-        self.ensure(text)
-        place = Path(text.removesuffix(":ro").rpartition(":")[2])
-        list(place.iterdir())  # known, it can be written to for a while with no bucket
-        return place
-
-    def ensure(self, *texts: str) -> None:
-        self.mounts.ensure(GpuRemote(**self.settings, mount=list(texts)), lambda phase, said: None)
-
-    def flush(self, limit: float = LIMIT) -> list[str]:
-        return left_behind(self.mounts.flush(lambda done, total, what: None, limit))
-
-    def rclones(self) -> list[psutil.Process]:
-        return [
-            p for p in psutil.process_iter(["cwd", "name"]) if str(self.agents.root) in (p.info["cwd"] or "")
-        ]
-
-    def end(self) -> None:
-        self.mounts.close()
-        self.agents.end()
-        for process in self.rclones():
-            process.kill()
-        for line in Path("/proc/self/mountinfo").read_text().splitlines():
-            if str(self.home.parent) in (place := line.split()[4]):
-                subprocess.run(["fusermount3", "-u", "-z", place], check=False)
-
-
-@pytest.fixture
-def new_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Machine]]:
-    need(Path("/dev/fuse").exists() and shutil.which("fusermount3"), "FUSE (package fuse3)")
-    made: list[Machine] = []
-
-    def new(**settings: Any) -> Machine:
-        folder = tmp_path / f"m{len(made)}"
-        folder.mkdir()
-        made.append(Machine(folder, **settings))
-        return made[-1]
-
-    yield new
-    for machine in made:
-        machine.end()
-
-
-@pytest.fixture
-def machine(new_machine: Callable[..., Machine]) -> Machine:
-    return new_machine()
-
-
-@pytest.fixture
-def bucket(server: S3Server, request: pytest.FixtureRequest) -> Path:
-    """A bucket of the test's own."""
-    return server.bucket(f"b{hashlib.sha256(request.node.name.encode()).hexdigest()[:12]}")
-
-
-def files(folder: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
-
-
-def refused(act: Callable[[], Any]) -> str:
-    with pytest.raises(GpuRemoteError) as e:
-        act()
-    return str(e.value)
-
+from .rigs.storage import Machine, files, refused
 
 # -- what can be done with files ----------------------------------------------------------------------
 

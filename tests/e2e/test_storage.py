@@ -98,3 +98,13 @@ def test_the_relay_kernel_mounts_as_well(tmp_path: Path, bucket: Path) -> None:
         assert not ran.error
         assert any("on the way to" in line for line in lines(ran))
         wait_for((bucket / "r.txt").exists, "the file in the bucket")
+
+
+def test_results_of_a_cell_come_back_and_go_to_a_bucket(book: Notebook, bucket: Path, tmp_path: Path) -> None:
+    cell = "import pathlib\nfor n in range(3): pathlib.Path('results', str(n)).write_text('done')"
+    ran = book.remote(cell, f"--out-dir results=file://{bucket}/run-{{n}}")
+    assert not ran.error
+    assert any(f"file://{bucket}/run-1" in line for line in lines(ran))
+    assert "All that was written is in its buckets." in book.run("%remote flush").text
+    assert sorted(p.name for p in (bucket / "run-1").iterdir()) == ["0", "1", "2"]
+    assert (tmp_path / "notebook" / "results" / "2").read_text() == "done"
