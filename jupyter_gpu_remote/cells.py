@@ -18,10 +18,11 @@ from . import options
 from .config import GpuRemote, load_settings
 from .errors import ConnectionLostError, GpuRemoteError
 from .exchange import Exchange, Outgoing, alone
+from .group import wanted, workers_of
 from .kernel import Early, Execution, RemoteKernel
 from .localside import LocalSide, key_of
 from .magic import on_interrupt
-from .model import GpuRequest
+from .model import GpuRequest, Machine
 from .notebook import Notebook
 from .raised import remote_error, show_once
 from .relay import Relay
@@ -31,6 +32,7 @@ from .sync import FolderSync
 
 if TYPE_CHECKING:
     from .environment import Needs
+    from .together import Together
     from .verbs.job import Job
 
 _GIVE_UP_PRESSES = 3
@@ -82,6 +84,7 @@ class RemoteCells:
         self._job: Job | None = None
         self._following: Following | None = None
         self._next_cell: tuple[str, GpuRemote, bool] | None = None
+        self._together: Together | None = None
         self._early: Early | None = None
         self._outgoing: tuple[Execution | None, Outgoing] = None, Outgoing({})
         self._parsed: dict[str, tuple[GpuRequest, GpuRemote]] = {}
@@ -159,6 +162,8 @@ class RemoteCells:
             self._status.end()
         if notebook.sync is not None and config.sync and self._transfer(notebook.sync.push):
             self.local.wants.folder_changed()
+        if together := self._with_others(config):
+            together.before(config)
         if config.detach:
             from .detached import detach
 
@@ -179,6 +184,17 @@ class RemoteCells:
         self._outgoing = execution, outgoing
         return execution
 
+    def _with_others(self, config: GpuRemote) -> Together | None:
+        """Return what looks after machines beside this notebook's; None where there are none."""
+        if self._together is None and self._may_have_others(config):
+            from .together import Together
+
+            self._together = Together(self)
+        return self._together
+
+    def _may_have_others(self, config: GpuRemote) -> bool:
+        return bool(wanted(config) or config.launch or workers_of(self.notebook.registry, self._machine))
+
     def _prepare_and_begin(self, request: GpuRequest, config: GpuRemote) -> Execution | None:
         """Prepare for the next cell; return its execution if it has been started on the way."""
         try:
@@ -196,7 +212,8 @@ class RemoteCells:
         if self._next_cell is None:
             return None
         cell, config, whole = self._next_cell
-        takes_more = config.in_ or config.out or config.mount or config.out_dir or config.detach
+        takes_more = bool(config.in_ or config.out or config.mount or config.out_dir or config.detach)
+        takes_more = takes_more or bool(wanted(config) or config.launch)
         if takes_more or self.local.wants.any(config.env):
             return None
         outgoing = alone(cell, self.shell.user_ns if config.auto_in else {})
@@ -211,13 +228,14 @@ class RemoteCells:
         return early
 
     def carry(
-        self, put: Sequence[str] = (), get: Sequence[str] = (), **wish: Any
+        self, put: Sequence[str] = (), get: Sequence[str] = (), code: str = "", **wish: Any
     ) -> tuple[dict[str, Any], Needs | None]:
         """Move variables to the notebook's machine or from there, without a cell.
 
         Args:
             put: What to send.
             get: What to bring here.
+            code: What else is to be run there.
             wish: What else is asked of the kernel.
 
         Returns:
@@ -233,7 +251,7 @@ class RemoteCells:
             outgoing = self.exchange.pack("", put, get, auto=False, needs=needs)
             outgoing.wish.update(wish)
             execution = kernel.execute(
-                "", buffers=outgoing.parts, silent=True, store_history=False, gpu_remote=outgoing.wish
+                code, buffers=outgoing.parts, silent=True, store_history=False, gpu_remote=outgoing.wish
             )
             self._outgoing = execution, outgoing
             self.wait_in_line(execution)
@@ -251,8 +269,8 @@ class RemoteCells:
         finally:
             self._status.end()
 
-    def prepare(self, request: GpuRequest, config: GpuRemote) -> None:
-        """Attach this notebook to a machine that fits, launching it if need be."""
+    def prepare(self, request: GpuRequest, config: GpuRemote) -> Machine:
+        """Attach this notebook to a machine that fits, launching it if need be; return it."""
         self.notebook.config = config
         if self.local.wants.any(config.env):  # what takes a moment to import is there when the machine is
             threading.Thread(target=importlib.import_module, args=(f"{__package__}.environment",)).start()
@@ -260,7 +278,7 @@ class RemoteCells:
         machine = self.notebook.prepare(request, self._status.phase)
         if self.notebook.kernel is before or self.notebook.kernel is None:
             self._status.end()
-            return
+            return machine
         if before is None or before.id != self.notebook.kernel.id or self._machine != machine.name:
             self.local.ledger.forget()
         self._machine = machine.name
@@ -269,6 +287,7 @@ class RemoteCells:
         self._status = StatusLine(for_shell(self.shell))
         if self.notebook.unsynced and config.sync:
             _warn(self.notebook.unsynced)
+        return machine
 
     def _finish(self, execution: Execution) -> bool:
         shown = self.relay.end(execution)
@@ -280,6 +299,8 @@ class RemoteCells:
         if execution.files_changed and self._keeps_folder and self.notebook.sync is not None:
             self.notebook.sync.remote_changed()
             self._transfer(self.notebook.sync.pull)
+        if self._together is not None and self._keeps_folder:
+            self._together.pull()
         self._follow_uploads()
         ours, outgoing = self._outgoing
         was_run = ours is not execution or self._settle(outgoing, reply)
@@ -402,6 +423,8 @@ class RemoteCells:
 
     def close(self) -> None:
         """Let go of the machine, and leave the shell as it was."""
+        if self._together is not None:
+            self._together.close()
         self.notebook.detach()
         self.relay.close()
         self.local.close()

@@ -15,7 +15,7 @@ from traitlets import List
 from . import __version__, options
 from .config import GpuRemote, load_settings
 from .errors import ConfigurationError, GpuRemoteError
-from .model import GpuRequest
+from .model import GpuRequest, Machine
 from .reaper import reap_in_background
 from .registry import Registry
 from .shell_verbs import VERBS
@@ -127,11 +127,12 @@ def _desk(settings: GpuRemote) -> Desk:
         else:
             status.end()
 
-    def launch(request: GpuRequest, config: GpuRemote) -> None:
+    def launch(request: GpuRequest, config: GpuRemote) -> Machine:
         machine = machine_for(request, config, registry, "", report)
         status.end()
         print(f"{machine.offer.title} · {machine.name} · ready in {status.seconds:.1f} s")
         print(f"Use it in a notebook: %%remote --on {machine.name}")
+        return machine
 
     return Desk(
         prog=_PROG,

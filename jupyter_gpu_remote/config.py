@@ -29,7 +29,7 @@ def state_dir() -> Path:
 class GpuRemote(Configurable):
     """What machine to use and how; a trait tagged `option` is also an option of ``%%remote``."""
 
-    on = Unicode("", help="Name of a machine to use, or an SSH destination with --cloud ssh.").tag(
+    on = Unicode("", help="Name of a machine to use, or SSH destinations with --cloud ssh.").tag(
         config=True, option="NAME"
     )
     gpu = Unicode("", help="GPU and how many of them: A100, A100:4.").tag(config=True, option="GPU[:N]")
@@ -47,6 +47,12 @@ class GpuRemote(Configurable):
     max_price = Float(None, allow_none=True, min=0, help="Most dollars an hour.").tag(
         config=True, option="$/H"
     )
+    machines = Int(
+        0, min=0, help="How many machines: one has the notebook's kernel, the others work beside it."
+    ).tag(config=True, option="N")
+    launch = Unicode(
+        "", help="Run the cell as a script on all machines, a process for each GPU: torchrun."
+    ).tag(config=True, option="torchrun")
     cpus = Int(0, min=0, help="At least this many CPU cores.").tag(config=True, option="N")
     memory = Float(0.0, min=0, help="At least this much memory, in GB.").tag(config=True, option="GB")
     disk = Float(0.0, min=0, help="Disk size, in GB.").tag(config=True, option="GB")

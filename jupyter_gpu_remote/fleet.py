@@ -153,7 +153,9 @@ class Fleet:
                 " --spot-or-on-demand.",
             ) from e
 
-    def launch(self, request: GpuRequest, notebook: str, report: Report, prepare: Prepare) -> Machine:
+    def launch(
+        self, request: GpuRequest, notebook: str, report: Report, prepare: Prepare, head: str = ""
+    ) -> Machine:
         """Rent the cheapest machine that fits, bring it to ready, and bind `notebook` to it.
 
         A failure or an interrupt at any point deletes what there is; the error says whether anything is
@@ -164,6 +166,7 @@ class Fleet:
             notebook: Path of the notebook; empty for none.
             report: Called with a phase and a text for the status line; what it raises cancels the launch.
             prepare: Called with the machine in `CONNECTING`; brings it to `READY`.
+            head: The machine that it is to work beside; empty for none.
 
         Raises:
             NoCapacityError, QuotaError, ProviderAuthError: Nothing could be had.
@@ -173,7 +176,7 @@ class Fleet:
         report("offers", "looking for offers")
         offers = self.plan(request)
         check_budget(offers[0], self._config, self._registry)
-        rental = Rental(self._config, self._registry, report, self._provider)
+        rental = Rental(self._config, self._registry, report, self._provider, head)
         machine = rental.run(offers, prepare)
         if notebook:
             self._registry.bind(notebook, machine.name)

@@ -31,7 +31,7 @@ from .interrupts import Interrupts
 from .kernel import Execution, Message, RemoteKernel
 from .kernelpackages import Bringer
 from .kernelverbs import InCell, carry_out
-from .model import GpuRequest
+from .model import GpuRequest, Machine
 from .notebook import Notebook, notebook_key
 from .status import StatusLine, in_cell
 from .storage.following import Following
@@ -124,12 +124,13 @@ class RelayKernel:
             )
         return self.notebook
 
-    def _prepare(self, request: GpuRequest, config: GpuRemote) -> None:
-        """Get a machine; the cell that waits for it shows how far that is."""
+    def _prepare(self, request: GpuRequest, config: GpuRemote) -> Machine:
+        """Get a machine and return it; the cell that waits for it shows how far that is."""
         assert self.notebook is not None
         self.notebook.config = config
         machine = self.notebook.prepare(request, lambda phase, text: self._status.phase(phase, text))
         self._status.end(f"{machine.offer.title} · {machine.name} · ready in {self._status.seconds:.1f} s")
+        return machine
 
     def _abort_queued(self, error: BaseException | None = None) -> None:
         """Run none of the cells that wait; the first of them is told `error`."""

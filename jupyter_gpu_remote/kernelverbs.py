@@ -12,7 +12,7 @@ from . import options
 from .config import GpuRemote
 from .frontends import Frontends, Request
 from .messages import Message
-from .model import GpuRequest
+from .model import GpuRequest, Machine
 from .notebook import Notebook
 from .status import StatusLine
 from .verbs import SHARED, Desk, Verbs, split
@@ -23,7 +23,7 @@ from .verbs.overview import as_table
 
 _PROG = "%remote"
 
-Prepare = Callable[[GpuRequest, GpuRemote], None]
+Prepare = Callable[[GpuRequest, GpuRemote], Machine]
 
 
 def carry_out(

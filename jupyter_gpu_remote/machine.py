@@ -167,6 +167,10 @@ class LiveMachine:
             once: Whether nobody will look at its variables once it has run a cell; a fresh process takes its
                 place then.
         """
+        known = {"GPU_REMOTE_MACHINE": self.machine.name}
+        if self.machine.provider == "local":
+            known["GPU_REMOTE_ADDRESS"] = "127.0.0.1"  # the others are here, too, in whichever network
+        env = {**known, **env}
         start = {"python": self.machine.python, "cwd": folder, "env": env, "watch": True}
         if once:
             start["once"] = True

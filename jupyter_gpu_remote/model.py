@@ -215,6 +215,7 @@ class Machine:
     Attributes:
         ends_at: When it ends whatever it does; 0 for never.
         ingress: The addresses that may connect by SSH; empty where all may.
+        head: The machine that it works beside, for the same notebook; empty for one that stands alone.
     """
 
     name: str
@@ -229,6 +230,7 @@ class Machine:
     notice: str = ""
     ends_at: float = 0.0
     ingress: str = ""
+    head: str = ""
     trusted: bool = False
     home: str = ""
     agent_socket: str = ""

@@ -78,6 +78,7 @@ def request(config: GpuRemote) -> GpuRequest:
         from .offers import parse_gpu
 
         values["gpu"], values["count"] = parse_gpu(config.gpu)
+    values["on"] = config.on.partition(",")[0].strip()  # the others work beside it
     return GpuRequest(**values)
 
 

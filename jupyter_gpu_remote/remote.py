@@ -34,7 +34,7 @@ from .wants import Wants
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_NOT_HERE = ("in_", "out", "auto_in", "detach", "dry_run")
+_NOT_HERE = ("in_", "out", "auto_in", "detach", "dry_run", "machines", "launch")
 """Options of a cell that mean nothing for a function."""
 _CALL = """\
 def gpu_remote_call(function, args, kwargs):

@@ -56,15 +56,22 @@ class Rental:
         registry: Told of every step before it is taken.
         report: Called with a phase and a text for the status line; what it raises cancels the launch.
         load: Returns the provider of a name.
+        head: The machine that this one is to work beside; empty for none.
     """
 
     def __init__(
-        self, config: GpuRemote, registry: Registry, report: Report, load: Callable[[str], Provider]
+        self,
+        config: GpuRemote,
+        registry: Registry,
+        report: Report,
+        load: Callable[[str], Provider],
+        head: str = "",
     ) -> None:
         self._config = config
         self._registry = registry
         self._report = report
         self._load = load
+        self._head = head
         self._limit = config.launch_timeout
         self._end = time.monotonic() + self._limit
         self._refused: list[Refusal] = []
@@ -137,7 +144,8 @@ class Rental:
             # before the row, or others might take it for one that was left behind
             lease = self._registry.lease(name, 2 * self._limit + DELETE_LIMIT)
             try:
-                self._registry.add(Machine(name, offer.provider, offer, created_at=time.time()))
+                now = time.time()
+                self._registry.add(Machine(name, offer.provider, offer, created_at=now, head=self._head))
                 return name, lease
             except ConflictError:
                 lease.release()

@@ -12,9 +12,11 @@ import json
 import os
 import secrets
 import shutil
+import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,9 +30,13 @@ if TYPE_CHECKING:
 
 MACHINE = "GPU_REMOTE_MACHINE"
 """The environment variable that tells kernels the name of their machine."""
+ADDRESS = "GPU_REMOTE_ADDRESS"
+"""Likewise the address under which the other machines of a notebook reach it, where it can't tell itself."""
 _UP_LIMIT = 60.0
 """Seconds for the workers of a machine to be there; importing `distributed` takes most of it."""
 _END_LIMIT = 5.0
+_LOOK = 0.2
+"""Seconds between two looks whether a cluster has ended."""
 _lock = threading.Lock()
 
 
@@ -69,7 +75,8 @@ class Host:
     """
 
     def __init__(self, ticket: Mapping[str, Any] | None = None) -> None:
-        self.folder = Path.home() / ".gpu-remote" / "cluster" / secrets.token_hex(6)
+        # the name tells whose it is: what stands in it is read from outside
+        self.folder = Path.home() / ".gpu-remote" / "cluster" / f"{os.getpid()}-{secrets.token_hex(4)}"
         self.folder.mkdir(mode=0o700, parents=True)
         self.ticket: dict[str, Any] = dict(ticket or {"address": "", **_keys()})
         self.workers = _environments()
@@ -82,7 +89,7 @@ class Host:
             "folder": str(self.folder),
             "machine": os.environ.get(MACHINE) or os.uname().nodename,
             "workers": self.workers,
-            "host": "127.0.0.1",
+            "host": os.environ.get(ADDRESS) or own_address(),
         }
         with (self.folder / "log").open("wb") as log:
             self.process = subprocess.Popen(
@@ -105,7 +112,7 @@ class Host:
         if ticket is None:
             file = self.folder / "ticket.json"
             file.touch(0o600)
-            file.write_text(json.dumps(self.ticket))
+            file.write_text(json.dumps({**self.ticket, "id": self.folder.name}))
 
     @property
     def runs(self) -> bool:
@@ -166,6 +173,50 @@ def _head() -> Host:
             _here.close()
         _here = Host()
     return _here
+
+
+def start() -> None:
+    """Have a cluster whose scheduler runs here, for other machines to join."""
+    with _lock:
+        _head()
+
+
+def join(file: str) -> None:
+    """Work for the cluster that the ticket in `file` leads to, until it ends or this is interrupted.
+
+    Called again with the same ticket, it goes on with the processes of before.
+
+    Raises:
+        RuntimeError: The workers of this machine did not come up.
+    """
+    import distributed  # noqa: F401  # waits for it, where the packages are still being installed
+
+    ticket = json.loads(Path(file).read_text())
+    host = _joined.get(ticket["id"])
+    if host is None or not host.runs:
+        for other in _joined.values():
+            other.close()
+        _joined.clear()
+        host = _joined[ticket["id"]] = Host(ticket)
+        assert host.process.stdout is not None
+        if not host.process.stdout.readline():
+            raise RuntimeError(host.why_not("The workers did not start"))
+    print(f"{len(host.workers)} workers", flush=True)
+    while host.runs:
+        time.sleep(_LOOK)
+
+
+_joined: dict[str, Host] = {}
+
+
+def own_address() -> str:
+    """Return the address of this machine in its network."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("10.255.255.255", 1))  # nothing is sent
+            return str(probe.getsockname()[0])
+        except OSError:
+            return "127.0.0.1"
 
 
 def _keys() -> dict[str, str]:

@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,8 +49,9 @@ async def serve(settings: Mapping[str, Any], over: Any) -> None:
         at = {"host": settings["host"], "port": 0, "dashboard_address": "127.0.0.1:0"}
         scheduler = await Scheduler(protocol="tls", security=keys, **at)
         told = {"address": scheduler.address, "dashboard": scheduler.http_server.port}
-    print(json.dumps(told), flush=True)
-    os.dup2(2, 1)  # what tasks print, nobody would read
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)  # what tasks print goes to the log
+    answers.write(json.dumps(told) + "\n")
     nannies = [
         Nanny(
             told.get("address") or ticket["address"],
@@ -65,9 +66,10 @@ async def serve(settings: Mapping[str, Any], over: Any) -> None:
         )
         for number, environment in enumerate(settings["workers"])
     ]
-    running = asyncio.gather(*(_run(nanny) for nanny in nannies))
-    ends = [over, running] if scheduler is None else [over, asyncio.ensure_future(scheduler.finished())]
-    await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+    running = asyncio.ensure_future(_run(nannies, scheduler, answers))
+    await asyncio.wait([over, running], return_when=asyncio.FIRST_COMPLETED)
+    if running.done() and (error := running.exception()):
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
     running.cancel()
     closing = asyncio.gather(*(nanny.close(timeout=1) for nanny in nannies), return_exceptions=True)
     with contextlib.suppress(asyncio.TimeoutError):
@@ -76,9 +78,10 @@ async def serve(settings: Mapping[str, Any], over: Any) -> None:
         await scheduler.close()
 
 
-async def _run(nanny: Any) -> None:
-    await nanny
-    await nanny.finished()
+async def _run(nannies: Sequence[Any], scheduler: Any, answers: Any) -> None:
+    await asyncio.gather(*nannies)
+    answers.write("up\n")
+    await asyncio.gather(*(one.finished() for one in ([scheduler] if scheduler else nannies)))
 
 
 async def main() -> None:

@@ -27,7 +27,7 @@ class Desk:
         say: Shows a text.
         report: Called with a phase and a text, for the status line; with an empty phase, ends it.
         progress: Told bytes done, bytes in all and what is going on.
-        launch: Makes a machine ready for use here.
+        launch: Makes a machine ready for use here, and returns it; None where nothing is launched.
         confirm: Puts a question and returns whether the answer was yes; None where nothing is asked.
     """
 
@@ -39,7 +39,7 @@ class Desk:
     say: Callable[[str], None]
     report: Callable[[str, str], None]
     progress: Callable[[int, int, str], None]
-    launch: Callable[[GpuRequest, GpuRemote], None]
+    launch: Callable[[GpuRequest, GpuRemote], Machine | None]
     confirm: Callable[[str], bool] | None = None
 
     @property
@@ -65,7 +65,8 @@ class Desk:
                 raise MachineNotFoundError(f"{name} has ended: {why}.", billed="It costs nothing any more.")
             return machine
         bound = self.registry.binding(self.notebook.key) if self.notebook else None
-        mine = [machine for machine in running if machine.name == bound] or running
+        heads = [machine for machine in running if not machine.head]
+        mine = [machine for machine in running if machine.name == bound] or heads
         if not mine:
             raise MachineNotFoundError("No machine is running.", hint=f"`{self.prog} up` starts one.")
         if len(mine) > 1:

@@ -15,6 +15,7 @@ from ..errors import (
 )
 from ..model import Machine
 from ..notebook import synced_folders
+from ..registry import Registry
 from ..storage.mounts import left_behind
 from .desk import Desk
 from .there import visit
@@ -37,7 +38,7 @@ def down(desk: Desk, name: str = "", all: bool = False, yes: bool = False) -> No
     """
     if all and name:
         raise ConfigurationError(f"Both --all and {name} are given.", hint="Keep one of the two.")
-    machines = desk.registry.machines() if all else [desk.machine(name)]
+    machines = desk.registry.machines() if all else with_workers(desk.registry, desk.machine(name))
     if not machines:
         desk.say("No machine is running.")
         return
@@ -48,8 +49,13 @@ def down(desk: Desk, name: str = "", all: bool = False, yes: bool = False) -> No
         names = ", ".join(f"{machine.name} ({machine.offer.title})" for machine in machines)
         if not desk.confirm(f"Delete {names}?"):
             raise GpuRemoteError("Nothing was deleted.", billed=f"{names}: still running.")
-    for machine in machines:
+    for machine in reversed(machines):  # workers before their head, or somebody might replace them
         delete(desk, machine)
+
+
+def with_workers(registry: Registry, machine: Machine) -> list[Machine]:
+    """Return a machine, and those that work beside it."""
+    return [machine, *(m for m in registry.machines() if m.head == machine.name)]
 
 
 def what_is_lost(desk: Desk, machine: Machine, anyway: bool) -> list[str]:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from ..config import GpuRemote
+from ..group import resize, wanted
 from ..model import GpuRequest, Machine
 from ..registry import Registry
 from ..tables import duration, money, table
@@ -43,7 +44,7 @@ def as_table(desk: Desk) -> str:
             m.state.value,
             duration(now - m.created_at),
             money(spent.get(m.name, 0.0)),
-            "this notebook" if m.name == bound else "",
+            "this notebook" if m.name == bound else f"beside {m.head}" if m.head else "",
         )
         for m in machines
     ]
@@ -75,6 +76,7 @@ def _plain(machine: Machine, cost: float) -> dict[str, Any]:
         "cost": round(cost, 6),
         "created_at": machine.created_at,
         "ready_at": machine.ready_at or None,
+        "head": machine.head,
         "note": machine.note,
     }
 
@@ -84,4 +86,9 @@ def up(desk: Desk, request: GpuRequest, config: GpuRemote) -> None:
     """Make a machine ready for use."""
     if config.dry_run:
         return desk.say(plan_table(replace(desk, config=config).fleet, request))
-    desk.launch(request, config)
+    head = desk.launch(request, config)
+    count = wanted(config)
+    if head and count:
+        said = resize(head, count, config, desk.registry, desk.report)
+        desk.report("", "")
+        desk.say(said)

@@ -1,0 +1,150 @@
+"""What happens on the machines beside a notebook's when its cells run.
+
+They are launched, given the folder, and join its cluster; one that is lost is replaced.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from .config import GpuRemote
+from .crew import START, Crew
+from .errors import ConfigurationError, GpuRemoteError
+from .group import grow, resize, wanted, workers_of
+from .model import Machine
+
+if TYPE_CHECKING:
+    from .cells import RemoteCells
+
+_LOOK = 1.0
+"""Seconds between two looks at which machines there are."""
+_REPLACED = 3
+"""Machines of one notebook that are replaced without being asked for."""
+_ENGINE = "distributed"
+
+
+class Together:
+    """The machines beside those of one notebook.
+
+    Args:
+        cells: What runs its cells.
+    """
+
+    def __init__(self, cells: RemoteCells) -> None:
+        self._cells = cells
+        self._crew: Crew | None = None
+        self._needs: Any = None
+        self._config = cells.config
+        self._lost = 0
+        self._lock = threading.RLock()
+        self._over = threading.Event()
+        self._keeper: threading.Thread | None = None
+
+    def before(self, config: GpuRemote) -> None:
+        """Have everything there that a cell needs which is about to run.
+
+        Raises:
+            ConfigurationError: The options can't be meant so.
+            GpuRemoteError: No machine that is asked for is to be had.
+        """
+        if config.launch not in ("", "torchrun"):
+            raise ConfigurationError(
+                f"There is no launcher {config.launch!r}.", hint="There is --launch torchrun."
+            )
+        cells, notebook = self._cells, self._cells.notebook
+        assert notebook.live is not None and notebook.kernel is not None
+        head = notebook.live.machine
+        with self._lock:
+            self._config = config
+            if wanted(config) > 1 + len(workers_of(notebook.registry, head.name)):
+                say = resize(head, wanted(config), config, notebook.registry, cells.report)
+                cells.report("", "")
+                print(say, flush=True)
+            crew = self._meet(head)
+            if not crew.members:
+                return
+            crew.push()
+            self._needs = cells.local.wants.current(config.env)
+            if self._needs and _ENGINE in self._needs.names and not config.launch:
+                if not crew.ticket():
+                    cells.report("starting Dask", "")
+                    cells.carry(code=START)
+                cells.report("starting Dask", f"on {1 + len(crew.members)} machines")
+                crew.join(self._needs)
+                cells.report("", "")
+        if self._keeper is None:
+            self._keeper = threading.Thread(target=self._keep, name="machines beside", daemon=True)
+            self._keeper.start()
+
+    def pull(self) -> None:
+        """Bring here what changed on the machines."""
+        if self._crew is not None:
+            for warning in self._crew.pull():
+                _warn(warning)
+
+    def close(self) -> None:
+        """Let go of all machines; they go on."""
+        self._over.set()
+        if self._crew is not None:
+            self._crew.close()
+
+    def _meet(self, head: Machine) -> Crew:
+        notebook = self._cells.notebook
+        assert notebook.live is not None and notebook.kernel is not None
+        if self._crew is not None and self._crew.kernel is not notebook.kernel:
+            self._crew.close()
+            self._crew = None
+        if self._crew is None:
+            synced = notebook.sync is not None
+            where = notebook.live, notebook.kernel, notebook.folder, synced
+            self._crew = Crew(*where, notebook.config, notebook.registry, _warn)
+        self._crew.meet()
+        return self._crew
+
+    # -- in a thread of its own -----------------------------------------------------------------------
+
+    def _keep(self) -> None:
+        """Look after the machines while cells run: others come and go."""
+        while not self._over.wait(_LOOK):
+            with suppress(GpuRemoteError, OSError):
+                self._look()
+
+    def _look(self) -> None:
+        crew, notebook = self._crew, self._cells.notebook
+        if crew is None or notebook.live is None or not self._lock.acquire(blocking=False):
+            return
+        try:
+            head = notebook.live.machine
+            there = {m.name for m in workers_of(notebook.registry, head.name) if m.ready_at}
+            lost = [name for name, member in crew.members.items() if not member.lives]
+            if there == crew.members.keys() and not lost:
+                return
+            gone = [n for n in crew.members if notebook.registry.get(n).state.final and n not in there]
+            crew.meet()
+            crew.push()
+            crew.join(self._needs)
+        finally:
+            self._lock.release()
+        self._replace(head, gone)
+
+    def _replace(self, head: Machine, gone: list[str]) -> None:
+        """Launch machines in the place of those that ended by themselves."""
+        registry = self._cells.notebook.registry
+        gone = [name for name in gone if registry.get(name).note != "deleted"][: _REPLACED - self._lost]
+        if not gone:
+            return
+        self._lost += len(gone)
+        _warn(f"{', '.join(gone)} ended ({registry.get(gone[0]).note}); launching a machine in its place.")
+        count = 1 + len(workers_of(registry, head.name)) + len(gone)
+        new, errors = grow(head, count, self._config, registry, lambda phase, text: None)
+        for machine in new:
+            _warn(f"{machine.name} ({machine.offer.title}) takes the place of {gone.pop(0)}.")
+        for error in errors:
+            _warn(f"No machine takes the place of {gone[0]}: {error.message}")
+
+
+def _warn(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
