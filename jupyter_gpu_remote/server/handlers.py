@@ -9,13 +9,17 @@ import re
 from collections.abc import Awaitable, Callable, Mapping
 from http.client import responses
 from typing import Any
+from urllib.parse import quote
 
+from jupyter_core.utils import ensure_async
 from jupyter_server.auth.decorator import authorized
 from jupyter_server.base.handlers import APIHandler
+from tornado.iostream import StreamClosedError
 from tornado.web import HTTPError, authenticated
 
 from ..errors import GpuRemoteError
 from . import schema
+from .buckets import Download
 from .hub import Hub
 from .jobs import Job
 from .problems import RefusedError, plain, problem, status_of
@@ -72,6 +76,7 @@ class Handler(APIHandler):  # type: ignore[misc]  # untyped here
         """Answer the request, in a thread."""
         try:
             route = self._route()
+            await self._check_right(route)
             if len(self.request.body) > LARGEST:
                 raise RefusedError(413, "too-large", f"The request is larger than {LARGEST // 1024} kB.")
             sent = [self._sent(route)] if route.takes else []
@@ -84,12 +89,38 @@ class Handler(APIHandler):  # type: ignore[misc]  # untyped here
         if isinstance(said, Job):
             self.set_header("Location", f"{self.base_url}{BASE}/jobs/{said.id}")
             said = said.view()
-        if said is None:
+        if isinstance(said, Download):
+            await self._stream(said, self._places[route.visits])
+        elif said is None:
             self.set_status(204)
             self.finish()
         else:
             self.set_status(route.status)
             self.finish(json.dumps(said))
+
+    async def _check_right(self, route: Route) -> None:
+        """See that who may only look at machines reads nothing else by it."""
+        if route.private:
+            asked = self.authorizer.is_authorized(self, self.current_user, "write", self.auth_resource)
+            if not await ensure_async(asked):
+                raise RefusedError(403, "forbidden", "You may look at machines, but not into buckets.")
+
+    async def _stream(self, download: Download, workers: Workers) -> None:
+        """Send a file, never faster than it is taken."""
+        self.set_header("Content-Type", "application/octet-stream")
+        self.set_header("Content-Length", str(download.size))
+        self.set_header(
+            "Content-Disposition", f"attachment; filename*=UTF-8''{quote(download.name, safe='')}"
+        )
+        try:
+            while chunk := await asyncio.wrap_future(workers.submit(download.read)):
+                self.write(chunk)
+                await self.flush()
+            self.finish(set_content_type="application/octet-stream")
+        except StreamClosedError:
+            pass  # nobody wants it any more
+        finally:
+            workers.submit(download.file.close)
 
     def _route(self) -> Route:
         if not self._routes:

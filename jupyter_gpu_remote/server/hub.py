@@ -21,8 +21,11 @@ from ..model import Machine
 from ..notebook import synced_folders
 from ..providers.base import load_provider
 from ..registry import Registry
+from ..storage.urls import parse_mount
 from ..verbs import Desk, down, standby, there
-from ..verbs.visit import attach_to
+from ..verbs import mount as mounting
+from ..verbs.visit import Visit, attach_to
+from .clouds import Clouds
 from .jobs import Job, Jobs
 from .kernelspecs import PERMANENT, spec_name
 from .offered import Offered
@@ -56,12 +59,14 @@ class Hub:
     visits: Visits = field(init=False)
     runs: Runs = field(init=False)
     offered: Offered = field(init=False)
+    clouds: Clouds = field(init=False)
 
     def __post_init__(self) -> None:
         self.jobs = Jobs(self.tell)
         self.visits = Visits(self.registry, self.settings)
         self.runs = Runs(self.registry, self.settings, self.visits, self.path_of, self.tell_of_run)
         self.offered = Offered(self.registry, self.settings)
+        self.clouds = Clouds(self.settings)
 
     def settings(self, **given: Any) -> GpuRemote:
         """Return the user's settings as they are now, with those `given` on top.
@@ -128,6 +133,8 @@ class Hub:
         config = self.settings(**{name: value for name, value in asked.items() if name != "notebook"})
         if options.request(config).cloud:
             load_provider(config.cloud, config)
+        for text in config.mount:
+            parse_mount(text)
         notebook = asked.get("notebook", "")
         work = functools.partial(self._launch, config, self.key_of(notebook) if notebook else "")
         return self.jobs.start("launch", work, request=asked)
@@ -144,6 +151,7 @@ class Hub:
             if machine is None:
                 machine = fleet.launch(request, notebook, job.report, bring_up)
                 try:
+                    failed = self._mount_all(machine, config, job)
                     job.settle()
                 except BaseException:
                     fleet.delete(machine.name, job.report)
@@ -153,7 +161,20 @@ class Hub:
                 bring_up(machine)
                 if notebook:
                     registry.bind(notebook, machine.name)
+                failed = self._mount_all(machine, config, job)
+        if failed is not None:
+            raise failed
         job.report("ready", machine.offer.title)
+
+    def _mount_all(self, machine: Machine, config: GpuRemote, job: Job) -> GpuRemoteError | None:
+        """Mount what the launch names; a bucket that cannot be is no reason to give the machine back."""
+        if config.mount:
+            try:
+                with Visit(self.registry.get(machine.name), config, self.registry) as there:
+                    there.mounts.ensure(config, job.report)
+            except GpuRemoteError as e:
+                return e
+        return None
 
     def delete(self, name: str, anyway: bool) -> Job:
         """Begin to delete a machine; one that this server is launching is cancelled."""
@@ -181,6 +202,23 @@ class Hub:
                 there.pull(replace(desk, folder=folder), name)
 
         return self._do("pull", name, pull)
+
+    def mount(self, name: str, what: str, create: bool) -> Job:
+        """Begin to mount a bucket on a machine.
+
+        Raises:
+            ConfigurationError: It does not say what to mount, and where.
+        """
+        parse_mount(what)
+        return self._do("mount", name, lambda desk: mounting.mount(desk, what, name, create))
+
+    def unmount(self, name: str, path: str, anyway: bool) -> Job:
+        """Begin to unmount a bucket, once all is in it."""
+        return self._do("unmount", name, lambda desk: mounting.unmount(desk, path, name, yes=anyway))
+
+    def flush(self, name: str) -> Job:
+        """Begin to bring all that was written to its buckets."""
+        return self._do("flush", name, lambda desk: mounting.flush(desk, name))
 
     def _do(self, kind: str, name: str, act: Callable[[Desk], object]) -> Job:
         def work(job: Job) -> None:

@@ -143,7 +143,8 @@ class Job:
     @property
     def step(self) -> int:
         """Which of `STEPS` it is at."""
-        return STEPS.index(self.phase) if self.kind == "launch" and self.phase in STEPS else 0
+        phase = "ready" if self.phase == "mounting" else self.phase
+        return STEPS.index(phase) if self.kind == "launch" and phase in STEPS else 0
 
     def _notify(self) -> None:
         now, stage = time.monotonic(), (self.state, self.phase, self.machine, len(self.said))

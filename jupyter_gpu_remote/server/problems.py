@@ -12,6 +12,7 @@ from ..errors import (
     JobError,
     MachineNotFoundError,
     RegistryError,
+    StorageError,
     TransportTimeoutError,
 )
 
@@ -25,6 +26,15 @@ _STATUSES: tuple[tuple[type[GpuRemoteError], int], ...] = (
     (TransportTimeoutError, 504),
     (GpuRemoteError, 502),  # the machine or its cloud
 )
+
+
+_CAUSES: dict[type[BaseException], int] = {
+    FileNotFoundError: 404,
+    PermissionError: 403,
+    IsADirectoryError: 400,
+    NotADirectoryError: 400,
+}
+"""Of what a bucket could not do."""
 
 
 class RefusedError(GpuRemoteError):
@@ -44,6 +54,9 @@ class RefusedError(GpuRemoteError):
 
 def status_of(error: GpuRemoteError) -> int:
     """Return the HTTP status that goes with an error."""
+    if isinstance(error, StorageError):
+        why = error.__cause__
+        return next((status for kind, status in _CAUSES.items() if isinstance(why, kind)), 502)
     if isinstance(error, RefusedError):
         return error.status
     return next(status for kind, status in _STATUSES if isinstance(error, kind))

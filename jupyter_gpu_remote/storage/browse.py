@@ -5,20 +5,36 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from ..errors import ConfigurationError, StorageError
 from ..sync.report import size
 from .urls import Bucket, parse_bucket
 
 _READ = {"s3": "s3:GetObject and s3:ListBucket", "gs": "storage.objects.get and storage.objects.list"}
+_LIMITS: dict[str, dict[str, Any]] = {
+    "s3": {"config_kwargs": {"connect_timeout": 10, "read_timeout": 30, "retries": {"max_attempts": 2}}},
+    "gs": {"requests_timeout": 30},
+}
+"""How long a cloud may take for an answer, in seconds, as each library wants it."""
 _WRITE = {"s3": "s3:PutObject", "gs": "storage.objects.create"}
 
 
-def listing(bucket: Bucket) -> list[tuple[str, str, str]]:
-    """Return name, size and time of what is in a folder of a bucket.
+@dataclass(frozen=True)
+class Entry:
+    """A file or folder in a bucket; `changed` in Unix seconds, None where that is not known."""
+
+    name: str
+    is_folder: bool
+    size: int
+    changed: float | None
+
+
+def entries(bucket: Bucket) -> list[Entry]:
+    """Return what is in a folder of a bucket, by name.
 
     Raises:
         StorageError: It can't be read.
@@ -27,17 +43,50 @@ def listing(bucket: Bucket) -> list[tuple[str, str, str]]:
     files, path = _open(bucket)
     with _told(bucket, _READ):
         found = files.ls(path, detail=True)
-    return [_row(entry) for entry in sorted(found, key=lambda entry: str(entry["name"]))]
+    # some keep an empty object to stand for the folder itself
+    within = (one for one in found if _path(one) != path.rstrip("/") or one["type"] != "directory")
+    return [_entry(one) for one in sorted(within, key=_path)]
 
 
-def _row(entry: dict[str, Any]) -> tuple[str, str, str]:
-    is_folder = entry["type"] == "directory"
-    name = str(entry["name"]).rstrip("/").rpartition("/")[2] + ("/" if is_folder else "")
-    changed = entry.get("LastModified") or entry.get("mtime") or entry.get("updated") or ""
-    if isinstance(changed, float):
-        changed = datetime.fromtimestamp(changed)
-    when = changed.strftime("%Y-%m-%d %H:%M") if isinstance(changed, datetime) else str(changed)[:16]
-    return name, "" if is_folder else size(int(entry["size"])), when
+def _path(one: dict[str, Any]) -> str:
+    return str(one["name"]).rstrip("/")
+
+
+def _entry(one: dict[str, Any]) -> Entry:
+    changed = one.get("LastModified") or one.get("mtime") or one.get("updated")
+    if isinstance(changed, str):
+        changed = datetime.fromisoformat(changed.replace("Z", "+00:00"))
+    if isinstance(changed, datetime):
+        changed = changed.timestamp()
+    is_folder = one["type"] == "directory"
+    return Entry(_path(one).rpartition("/")[2], is_folder, int(one.get("size") or 0), changed)
+
+
+def listing(bucket: Bucket) -> list[tuple[str, str, str]]:
+    """Return name, size and time of what is in a folder of a bucket, for people; errors as in `entries`."""
+    return [
+        (
+            one.name + ("/" if one.is_folder else ""),
+            "" if one.is_folder else size(one.size),
+            datetime.fromtimestamp(one.changed).strftime("%Y-%m-%d %H:%M") if one.changed else "",
+        )
+        for one in entries(bucket)
+    ]
+
+
+def open_file(bucket: Bucket) -> tuple[int, BinaryIO]:
+    """Return the size of a file of a bucket in bytes, and the file to read from.
+
+    Raises:
+        StorageError: It can't be read, or is a folder.
+        ConfigurationError: The library for that cloud is not installed.
+    """
+    files, path = _open(bucket)
+    with _told(bucket, _READ):
+        found = files.info(path)
+        if found["type"] == "directory":
+            raise IsADirectoryError("it is a folder")
+        return int(found["size"]), files.open(path, "rb")
 
 
 def copy(source: str, target: str, folder: Path, report: Callable[[str, str], None]) -> str:
@@ -84,7 +133,7 @@ def _open(bucket: Bucket) -> tuple[Any, str]:
         from fsspec.core import url_to_fs
 
         fresh = {} if bucket.scheme == "file" else {"use_listings_cache": False, "skip_instance_cache": True}
-        files, path = url_to_fs(str(bucket), **fresh)
+        files, path = url_to_fs(str(bucket), **fresh, **_LIMITS.get(bucket.scheme, {}))
     except ImportError as e:
         raise ConfigurationError(
             f"To read {bucket} from here, a library is needed: {e}.",

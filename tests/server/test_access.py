@@ -31,6 +31,9 @@ NONSENSE = [
     b'{"minutes": "ten"}',
     b'{"gpu": "no such gpu"}',
     b'{"cloud": "no-such-cloud"}',
+    b'{"mount": "no bucket"}',
+    b'{"mount": ["s3://bucket"]}',
+    b'{"mount": "file:///a\\u0000:/b"}',
     b'{"unknown": 1}',
     b'{"notebook": "a\\u0000b", "machine": "x"}',
     b'{"notebook": "\\ud800", "machine": "\\ud800"}',
@@ -92,6 +95,8 @@ def test_reading_and_writing_are_different_rights(own_server: Server) -> None:
         refused(client.ask("POST", "launches", {"cloud": "local"}), 403)
         refused(client.ask("DELETE", "machines/x"), 403)
         refused(client.ask("PUT", "binding", {"notebook": "a", "machine": "b"}), 403)
+        refused(client.ask("GET", "buckets", url="file:///"), 403)
+        refused(client.ask("GET", "buckets/file", url="file:///etc/passwd"), 403)
 
 
 def test_what_a_url_says_to_jupyter_server_is_not_for_us(server: Server) -> None:
@@ -110,8 +115,10 @@ def test_every_path_and_method_that_is_not_there_is_refused(client: Client) -> N
 
 @pytest.mark.parametrize(("method", "path"), [(m, p) for m, p in ALL if "no-" in p])
 def test_an_unknown_machine_or_job_is_not_found(client: Client, method: str, path: str) -> None:
-    body = {"minutes": 5} if "extend" in path else None
-    assert "no-" in refused(client.ask(method, path, body), 404)["message"]
+    bodies = {"extend": {"minutes": 5}, "mounts": {"mount": "file:///data:~/data"}}
+    body = bodies.get(path.rpartition("/")[2]) if method == "POST" else None
+    query = {"path": "~/data"} if method == "DELETE" and path.endswith("mounts") else {}
+    assert "no-" in refused(client.ask(method, path, body, **query), 404)["message"]
 
 
 @pytest.mark.parametrize(("method", "path"), [(m, p) for m, p in ALL if m != "GET"])
@@ -144,6 +151,15 @@ def test_nonsense_is_refused_with_a_reason(client: Client, method: str, path: st
         "runs?limit=many",
         "runs/1/output?since=-1",
         "runs/1/output?until=1",
+        "buckets",
+        "buckets?url=",
+        "buckets?url=nonsense",
+        "buckets?url=http://elsewhere/a",
+        "buckets?url=file:///a/../etc",
+        "buckets?url=s3://UPPER/",
+        "buckets/file?url=file://",
+        "buckets/file?url=file:///etc",
+        "clouds?fresh=perhaps",
         "activity?since=-1",
         "activity?limit=0",
         "activity?since=99999999999999999999",
