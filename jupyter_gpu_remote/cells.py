@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import options
+from . import options, sweeps
 from .config import GpuRemote, load_settings
 from .errors import ConnectionLostError, GpuRemoteError
 from .exchange import Exchange, Outgoing, alone
@@ -32,6 +32,7 @@ from .sync import FolderSync
 
 if TYPE_CHECKING:
     from .environment import Needs
+    from .sweeps import Request as Sweep
     from .together import Together
     from .verbs.job import Job
 
@@ -82,6 +83,7 @@ class RemoteCells:
         self.exchange: Exchange | None = None
         self._machine = ""
         self._job: Job | None = None
+        self._sweep: Sweep | None = None
         self._following: Following | None = None
         self._next_cell: tuple[str, GpuRemote, bool] | None = None
         self._together: Together | None = None
@@ -94,7 +96,7 @@ class RemoteCells:
     async def run(self, line: str, cell: str) -> Job | None:
         """Run a cell and let the local kernel's loop go on meanwhile."""
         loop = asyncio.get_running_loop()
-        self._job = None
+        self._job = self._sweep = None
         self.local.nothing_ran()
         with self._errors_shown(line), on_interrupt(self._pressed):
             while execution := self._start(line, cell, whole=True):
@@ -113,7 +115,7 @@ class RemoteCells:
     def run_blocking(self, line: str, cell: str) -> Job | None:
         """Run a cell and wait for its end."""
         sys.stdout.flush()  # what was printed before comes before
-        self._job = None
+        self._job = self._sweep = None
         with self._errors_shown(line), on_interrupt(self._pressed):
             while (execution := self._start(line, cell)) and not self.wait(execution):
                 pass
@@ -141,9 +143,13 @@ class RemoteCells:
             print(help)
             return None
         self._parsed[line] = request, config
+        if sweeps.wanted(config) and self._sweep is None:
+            self._sweep = sweeps.request(config, cell)
         if config.dry_run:
             from .line import show_plan
 
+            if self._sweep is not None:
+                print(sweeps.told(self._sweep, self.shell.user_ns))
             show_plan(self, request, config)
             return None
         self._status = StatusLine(for_shell(self.shell))
@@ -153,6 +159,8 @@ class RemoteCells:
         notebook = self.notebook
         self._keeps_folder = config.sync
         self.local.wants.ran(cell)
+        if self._sweep is not None:
+            self.local.wants.ran(self._sweep.packages)
         if not notebook.is_ready(request):
             self._next_cell = cell, config, whole
             if execution := self._prepare_and_begin(request, config):
@@ -167,12 +175,17 @@ class RemoteCells:
         if config.detach:
             from .detached import detach
 
-            self._job = detach(self, config, cell)
+            self._job = detach(self, config, cell, self._sweep)
             return None
         assert notebook.kernel is not None and self.exchange is not None
         needs = functools.partial(self.local.wants.current, config.env)
         put, get = options.names(config.in_), options.names(config.out)
-        outgoing = self.exchange.pack(cell, put, get, config.auto_in, needs)
+        if self._sweep is None:
+            outgoing = self.exchange.pack(cell, put, get, config.auto_in, needs)
+        else:
+            self._sweep.begin(config, notebook.folder, _warn)
+            outgoing = self._sweep.pack(self.exchange, put, get, config.auto_in, needs)
+            cell = self._sweep.code
         self._status.end_progress()
         execution = notebook.kernel.execute(
             cell,
@@ -213,7 +226,7 @@ class RemoteCells:
             return None
         cell, config, whole = self._next_cell
         takes_more = bool(config.in_ or config.out or config.mount or config.out_dir or config.detach)
-        takes_more = takes_more or bool(wanted(config) or config.launch)
+        takes_more = takes_more or bool(wanted(config) or config.launch or config.sweep)
         if takes_more or self.local.wants.any(config.env):
             return None
         outgoing = alone(cell, self.shell.user_ns if config.auto_in else {})
@@ -290,6 +303,15 @@ class RemoteCells:
         return machine
 
     def _finish(self, execution: Execution) -> bool:
+        """Do what follows the end of a cell; return whether it was run."""
+        try:
+            return self._finished(execution)
+        except BaseException:
+            if self._sweep is not None:
+                self._sweep.bring(self.notebook.folder, self.shell.user_ns)
+            raise
+
+    def _finished(self, execution: Execution) -> bool:
         shown = self.relay.end(execution)
         reply = execution.future.result()
         for payload in reply.get("payload", ()):

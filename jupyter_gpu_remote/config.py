@@ -85,6 +85,28 @@ class GpuRemote(Configurable):
     detach = Bool(
         False, help="Return at once; the cell goes on in a kernel of its own, as a job (`%remote jobs`)."
     ).tag(config=True, option="")
+    sweep = List(
+        Unicode(),
+        help="Run the cell once for each value: lr=0.1,0.01, seed=range(5), lr=log(1e-5,1e-1), or a list of"
+        " dicts; given again, for each combination.",
+    ).tag(config=True, option="NAME=VALUES")
+    max_trials = Int(0, min=0, help="Of a sweep: at most so many trials.").tag(config=True, option="N")
+    timeout = Float(0.0, min=0, help="Of a sweep: minutes that a trial may take; 0 for any time.").tag(
+        config=True, option="MINUTES", unit="m"
+    )
+    retries = Int(0, min=0, help="Of a sweep: how often a trial that fails is run again.").tag(
+        config=True, option="N"
+    )
+    stop = Unicode("", help='Of a sweep: ends a trial early: "loss > 2 after 100".').tag(
+        config=True, option="RULE"
+    )
+    optimize = Unicode("", help='Of a sweep: choose values by the results so far: "min loss".').tag(
+        config=True, option="GOAL"
+    )
+    trials = Int(0, min=0, help="Trials of --optimize; 0 for 50.").tag(config=True, option="N")
+    resume = Bool(False, help="Of a sweep: run the trials only that have not ended well before.").tag(
+        config=True, option=""
+    )
     idle = Float(
         30.0, min=0, help="Minutes without a running cell after which a machine ends itself: 30, 90m, 2h."
     ).tag(config=True, option="MINUTES", unit="m")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import functools
+import sys
 from collections.abc import Callable
 from concurrent import futures
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,7 @@ from .verbs.job import Job, Running, Work, begin, described
 if TYPE_CHECKING:
     from .cells import RemoteCells
     from .environment import Needs
+    from .sweeps import Request as Sweep
 
 _QUESTIONS = 0.02
 """Seconds between looking whether a job that is shown has ended."""
@@ -32,7 +34,7 @@ _TITLE = 60
 """Characters."""
 
 
-def detach(cells: RemoteCells, config: GpuRemote, cell: str) -> Job:
+def detach(cells: RemoteCells, config: GpuRemote, cell: str, sweep: Sweep | None = None) -> Job:
     """Start a cell as a job; the notebook is attached to its machine, and its folder is there.
 
     The variables that the cell reads go with it, from here, or from the notebook's kernel over there; what
@@ -41,13 +43,19 @@ def detach(cells: RemoteCells, config: GpuRemote, cell: str) -> Job:
     notebook = cells.notebook
     assert notebook.live is not None
     line = StatusLine(for_shell(cells.shell))
-    lent = _lent(cells, cell) if config.auto_in else None
+    lent = _lent(cells, sweep.reads if sweep else cell) if config.auto_in else None
     listener = Beside(cells.relay)
     put, get = options.names(config.in_), options.names(config.out)
 
+    if sweep is not None:
+        sweep.begin(config, notebook.folder, lambda text: print(text, file=sys.stderr))
+
     def pack(exchange: Exchange) -> Outgoing:
         needs = functools.partial(cells.local.wants.current, config.env)
-        outgoing = exchange.pack(cell, put, get, config.auto_in, needs)
+        if sweep is None:
+            outgoing = exchange.pack(cell, put, get, config.auto_in, needs)
+        else:
+            outgoing = sweep.pack(exchange, put, get, config.auto_in, needs)
         if lent is not None:
             lent.add_to(outgoing)
         return outgoing
@@ -66,7 +74,7 @@ def detach(cells: RemoteCells, config: GpuRemote, cell: str) -> Job:
         config,
         notebook.registry,
         Work(
-            cell,
+            sweep.code if sweep else cell,
             title_of(cell),
             notebook.key,
             notebook.folder,

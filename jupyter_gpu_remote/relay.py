@@ -13,6 +13,7 @@ import json
 import queue
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from IPython.core.error import StdinNotImplementedError
@@ -20,6 +21,7 @@ from IPython.core.error import StdinNotImplementedError
 from .agent import wire
 from .kernel import Execution, Message, RemoteKernel
 from .sinks import Parent, ToFrontends, ToPython
+from .sweeps import record
 
 _WIDGET_CONTROL = "jupyter.widget.control"
 _END_OF_FILE = "\x04"
@@ -72,6 +74,7 @@ class Relay:
         self._shell = shell
         self._local = getattr(shell, "kernel", None)
         self._status = status
+        self._folder = Path.cwd()
         self._remote: RemoteKernel | None = None
         self._frontends = ToFrontends(self._local) if self._local else None
         self._parents: dict[str, Parent] = {}
@@ -154,6 +157,9 @@ class Relay:
 
     def _relay_output(self, message: Message, remote: RemoteKernel | None) -> None:
         kind, request = message.type, message.parent_id
+        if kind == record.MESSAGE:
+            record.take(self._folder, message.content)
+            return
         parent = self._parents.get(request)
         if parent is None or kind in ("execute_input", "iopub_welcome"):
             return

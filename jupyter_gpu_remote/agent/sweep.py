@@ -1,0 +1,276 @@
+"""A sweep: a cell that is run once for each trial, on the workers of the kernel's Dask cluster.
+
+Runs in the kernel's process. Dask schedules the trials, and runs those of lost workers again; this sees to
+what is the user's: limits, results, the table.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from . import trial as trial_module
+from .results import CANCELLED, FAILED, RUNNING, TIMED_OUT, Trial, log_of
+from .trial import Program
+
+if TYPE_CHECKING:
+    from distributed import Client, Future
+
+    from .propose import Proposals
+
+_TURN = 0.1
+"""Seconds between looks at what is due."""
+_FASTEST, _SLOWEST, _SHARE = 0.25, 2.0, 1 / 60
+"""Seconds between two updates of the table, and their share of the time that the sweep has taken: what is
+watched for hours need not change four times a second."""
+_RESTART_LIMIT = 20.0
+
+
+class Sweep:
+    """The trials of a sweep on their way.
+
+    Args:
+        client: Of the cluster.
+        program: What a trial runs.
+        trials: All trials, in order; some may have ended in an earlier run.
+        folder: Where their outputs are written.
+        timeout: Seconds that a trial may take; 0 for any time.
+        retries: How often one that fails is run again.
+        proposals: Makes more trials, knowing the results of earlier ones.
+        changed: Told, a few times a second at most, that there is something new to show.
+        ended: Told of trials that have ended.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        program: Program,
+        trials: list[Trial],
+        folder: Path,
+        timeout: float = 0,
+        retries: int = 0,
+        proposals: Proposals | None = None,
+        changed: Callable[[], None] = lambda: None,
+        ended: Callable[[Sequence[Trial]], None] = lambda trials: None,
+    ) -> None:
+        self.trials = trials
+        self._by_number = {trial.number: trial for trial in trials}
+        self._client, self._program, self._folder = client, program, folder
+        self._timeout, self._retries, self._proposals = timeout, retries, proposals
+        self._changed, self._ended = changed, ended
+        self._futures: dict[int, Future] = {}
+        self._inbox: queue.SimpleQueue[Mapping[str, Any] | int] = queue.SimpleQueue()
+        self.began = time.monotonic()
+        self._shown = 0.0
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since it began."""
+        return time.monotonic() - self.began
+
+    def run(self) -> None:
+        """Run the trials until all have ended.
+
+        Raises:
+            KeyboardInterrupt: The user has had enough; what ran is cancelled.
+        """
+        import cloudpickle
+
+        cloudpickle.register_pickle_by_value(trial_module)  # workers lack it
+        topic = self._program.topic
+        self._client.subscribe_topic(topic, lambda event: self._inbox.put(event[1]))
+        try:
+            # made again from the scheduler's copy where the workers that had it are gone
+            pickled = cloudpickle.dumps(self._program)
+            self._shared = self._client.submit(cloudpickle.loads, pickled, pure=False, key=f"sweep-{topic}")
+            self._submit([trial for trial in self.trials if not trial.ended])
+            self._propose()
+            while self._futures:
+                self._turn()
+        except BaseException:
+            self._cancel()
+            raise
+        finally:
+            self._client.unsubscribe_topic(topic)
+            self._futures.clear()
+
+    def _submit(self, trials: Sequence[Trial]) -> None:
+        from dask.utils import apply
+
+        if not trials:
+            return
+        given = [(trial.number, dict(trial.params)) for trial in trials]
+        keys = [f"trial-{self._program.topic}-{trial.number}" for trial in trials]
+        futures = self._client.map(
+            apply, [self._shared] * len(given), given, key=keys, pure=False, retries=self._retries
+        )
+        for trial, future in zip(trials, futures, strict=True):
+            self._futures[trial.number] = future
+            future.add_done_callback(lambda _, number=trial.number: self._inbox.put(number))
+
+    def _propose(self) -> None:
+        """Have as many trials under way as there are workers, while there is something to try."""
+        if self._proposals is None:
+            return
+        most = max(1, len(self._client.nthreads()))
+        fresh: list[Trial] = []
+        while len(self._futures) + len(fresh) < most:
+            number = max(self._by_number, default=0) + 1
+            params = self._proposals.next(number)
+            if params is None:
+                break
+            fresh.append(Trial(number, params))
+            self.trials.append(fresh[-1])
+            self._by_number[number] = fresh[-1]
+        self._submit(fresh)
+
+    # -- what comes from the workers ------------------------------------------------------------------
+
+    def _turn(self) -> None:
+        """Take what has come, and do what is due."""
+        done = []
+        for news in self._news():
+            if isinstance(news, int):
+                done.append(news)
+            else:
+                self._heard(news)
+        self._take(done)
+        self._end_late_ones()
+        now = time.monotonic()
+        pause = min(_SLOWEST, max(_FASTEST, (now - self.began) * _SHARE))
+        if now - self._shown > pause:
+            self._shown = now
+            self._changed()
+
+    def _news(self) -> list[Mapping[str, Any] | int]:
+        news = []
+        try:
+            news.append(self._inbox.get(timeout=_TURN))
+            while True:
+                news.append(self._inbox.get_nowait())
+        except queue.Empty:
+            return news
+
+    def _heard(self, news: Mapping[str, Any]) -> None:
+        """Take what a trial says of itself."""
+        trial = self._by_number[news["trial"]]
+        if trial.ended:
+            return
+        if "machine" in news:
+            if trial.attempts and trial.has_log:
+                self._log(trial, b"\n[begins again]\n")
+            trial.state, trial.run, trial.began = RUNNING, news["run"], time.monotonic()
+            trial.machine, trial.worker, trial.reports = news["machine"], news["worker"], []
+            trial.attempts += 1
+        elif news["run"] == trial.run:  # not of an attempt that is given up
+            trial.reports.extend(news["reports"])
+            if news["text"]:
+                self._log(trial, news["text"])
+
+    def _log(self, trial: Trial, text: bytes) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with (self._folder / log_of(trial.number)).open("ab" if trial.has_log else "wb") as file:
+            file.write(text)
+        trial.has_log = True
+
+    def _take(self, numbers: Sequence[int]) -> None:
+        """Take the results of trials that have ended."""
+        futures = {n: self._futures.pop(n) for n in numbers if n in self._futures}
+        if not futures:
+            return
+        good = [n for n, future in futures.items() if future.status == "finished"]
+        results = dict(zip(good, self._gathered([futures[n] for n in good]), strict=True))
+        ended = []
+        for number, future in futures.items():
+            trial = self._by_number[number]
+            result = results.get(number)
+            if result is None and future.status == "finished":  # what had the result is gone; it runs again
+                self._futures[number] = future
+                future.add_done_callback(lambda _, number=number: self._inbox.put(number))
+                continue
+            self._settle(trial, future, result)
+            ended.append(trial)
+        self._tell(ended)
+        self._propose()
+
+    def _gathered(self, futures: Sequence[Future]) -> list[Any]:
+        return list(self._client.gather(list(futures), errors="skip")) if futures else []
+
+    def _settle(self, trial: Trial, future: Future, result: Mapping[str, Any] | None) -> None:
+        if result is not None:
+            trial.state, trial.seconds = result["state"], result["seconds"]
+            trial.value, trial.error = _value(result)
+            return
+        trial.seconds = time.monotonic() - trial.began if trial.began else None
+        trial.state, trial.error = FAILED, _why(future)
+
+    def _tell(self, trials: Sequence[Trial]) -> None:
+        if self._proposals is not None:
+            for trial in trials:
+                self._proposals.told(trial)
+        self._ended(trials)
+
+    # -- limits ---------------------------------------------------------------------------------------
+
+    def _end_late_ones(self) -> None:
+        now = time.monotonic()
+        late = [
+            trial
+            for number in self._futures
+            if (trial := self._by_number[number]).state == RUNNING and now - trial.began > self._timeout > 0
+        ]
+        if late:
+            self._end(late, TIMED_OUT, f"It took longer than {self._timeout:g} s.")
+            self._propose()
+
+    def _cancel(self) -> None:
+        """End all that runs, and what was to run."""
+        self._end([self._by_number[number] for number in self._futures], CANCELLED, "It was interrupted.")
+
+    def _end(self, trials: Sequence[Trial], state: str, why: str) -> None:
+        """End trials; a thread can't be ended, so those that run take their worker's process along."""
+        workers = {trial.worker for trial in trials if trial.state == RUNNING}
+        futures = [self._futures.pop(trial.number) for trial in trials]
+        for trial in trials:
+            trial.seconds = time.monotonic() - trial.began if trial.state == RUNNING else None
+            trial.state, trial.error = state, why
+        self._client.cancel(futures, force=True)
+        if workers:
+            threading.Thread(target=self._restart, args=(sorted(workers),), daemon=True).start()
+        self._tell(trials)
+
+    def _restart(self, workers: list[str]) -> None:
+        try:
+            self._client.run(trial_module.end_children, workers=workers, on_error="ignore")
+            self._client.restart_workers(workers, timeout=_RESTART_LIMIT, raise_for_error=False)
+        except Exception:  # a worker that is gone needs no end
+            return
+
+
+def _value(result: Mapping[str, Any]) -> tuple[Any, str]:
+    """Return the value of a trial, and why it can't be had."""
+    if "pickled" not in result:
+        return result["value"], ""
+    import cloudpickle
+
+    try:
+        return cloudpickle.loads(result["pickled"]), ""
+    except Exception as error:  # whatever its classes raise
+        return None, f"Its value can't be made here: {type(error).__name__}: {error}"
+
+
+def _why(future: Future) -> str:
+    """Return why a trial failed."""
+    if future.status != "error":
+        return "The cluster has ended."
+    error = future.exception()
+    if type(error).__name__ == "KilledWorker":
+        return (
+            "It ended the process that ran it, each time it was begun: too little memory, or a crash. "
+            f"Its last worker was {error.last_worker.name}."
+        )
+    return str(error) if isinstance(error, RuntimeError) else f"{type(error).__name__}: {error}"

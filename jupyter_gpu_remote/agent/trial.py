@@ -1,0 +1,345 @@
+"""One trial of a sweep, on a Dask worker.
+
+The driver pickles what is here by value, so a worker needs nothing of ours; it may import the standard
+library, and what every worker has.
+"""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import builtins
+import contextlib
+import inspect
+import linecache
+import operator
+import os
+import socket
+import sys
+import tempfile
+import threading
+import time
+import traceback
+import types
+import uuid
+from collections.abc import Callable, Mapping
+from typing import Any
+
+CELL = "<trial>"
+"""The file that a cell is compiled under."""
+_FLUSH = 0.5
+"""Seconds between two messages of a trial."""
+_MOST_OUTPUT = 32 << 20
+"""Bytes of output that a trial's log takes."""
+_MOST_VALUE = 4 << 20
+"""Bytes of a value, pickled; of a larger one its text is kept."""
+_TEXT = 1000
+COMPARE: dict[str, Callable[[Any, Any], bool]] = {
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+    "==": operator.eq,
+    "!=": operator.ne,
+}
+
+
+class Stopped(BaseException):
+    """The trial is not worth going on; no `Exception`, which the user's code may catch."""
+
+
+class Program:
+    """What all trials of a sweep run.
+
+    Args:
+        source: The cell, as plain Python; empty when a function is called.
+        values: Pickled: a function whose globals the trial gets, the variables that it reads, the function
+            that is called.
+        topic: Where messages go.
+        folder: The notebook's folder.
+        stop: Metric, comparison, number and step of the rule that ends a trial.
+    """
+
+    def __init__(
+        self, source: str, values: bytes, topic: str, folder: str, stop: tuple[str, str, float, int] | None
+    ) -> None:
+        self.source, self.values, self.topic, self.folder, self.stop = source, values, topic, folder, stop
+        self._code: list[types.CodeType] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_code": None}
+
+    def __call__(self, number: int, params: Mapping[str, Any]) -> dict[str, Any]:
+        """Run a trial.
+
+        Raises:
+            RuntimeError: It failed; its text is the traceback.
+        """
+        from distributed import get_worker
+
+        reports = Reports(get_worker(), self.topic, number, self.stop)
+        began = time.monotonic()
+        with Place(self.folder) as place, Output(reports) as output:
+            try:
+                value, state = self._run(params, reports.report, place), "done"
+            except Stopped:
+                value, state = None, "stopped"
+            except SystemExit as end:
+                if end.code not in (None, 0):
+                    raise RuntimeError(f"SystemExit: {end.code}") from None
+                value, state = None, "done"
+            except BaseException as error:
+                text = _told(error)
+                output.write(text)
+                raise RuntimeError(text) from None
+        return {"state": state, "seconds": time.monotonic() - began, **_portable(value)}
+
+    def _run(self, params: Mapping[str, Any], report: Callable[..., None], place: Place) -> Any:
+        import cloudpickle
+
+        anchor, values, function = cloudpickle.loads(self.values)
+        if function is not None:
+            extra = {"report": report} if "report" in inspect.signature(function).parameters else {}
+            return function(**params, **extra)
+        # what the functions that came along look up, too
+        namespace = anchor.__globals__
+        own = {"__name__": "__main__", "__builtins__": builtins, "report": report}
+        namespace.update(own, **values)
+        namespace.update(params)
+        if "get_ipython" in self.source:
+            namespace["get_ipython"] = _shell(namespace)
+        place.main(namespace)
+        value = None
+        for code in self._compiled():
+            value = eval(code, namespace)
+            if code.co_flags & inspect.CO_COROUTINE:
+                value = asyncio.run(value)
+        return value
+
+    def _compiled(self) -> list[types.CodeType]:
+        """Return the cell as code, its last expression apart."""
+        linecache.cache[CELL] = (len(self.source), None, self.source.splitlines(keepends=True), CELL)
+        if self._code is None:
+            tree = ast.parse(self.source, CELL)
+            last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
+            parts: list[tuple[ast.Module | ast.Expression, str]] = [(tree, "exec")]
+            if isinstance(last, ast.Expr):
+                parts.append((ast.Expression(last.value), "eval"))
+            flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+            self._code = [compile(part, CELL, mode, flags, dont_inherit=True) for part, mode in parts]
+        return self._code
+
+
+class Reports:
+    """What a trial tells the driver, as it runs: a few messages a second, whatever it reports.
+
+    Args:
+        worker: The Dask worker.
+        topic: Where messages go.
+        number: The trial's.
+        stop: The rule that ends it.
+    """
+
+    def __init__(
+        self, worker: Any, topic: str, number: int, stop: tuple[str, str, float, int] | None
+    ) -> None:
+        self._worker, self._topic, self._stop = worker, topic, stop
+        self._own = {"trial": number, "run": uuid.uuid4().hex}
+        self._waiting: list[dict[str, Any]] = []
+        self._count = 0
+        self.more: Callable[[], bytes] = bytes
+        self._over = False
+        self._lock = threading.Lock()
+        self._send(machine=_machine(str(worker.name)))
+        worker.loop.add_callback(self._later)
+
+    def report(self, step: float | None = None, **metrics: Any) -> None:
+        """Tell how far the trial is; see the documentation of sweeps."""
+        self._count += 1
+        told = {name: _plain(value) for name, value in metrics.items()}
+        step = self._count if step is None else _plain(step)
+        self._waiting.append({"step": step, **told})
+        if self._stop is not None:
+            name, comparison, limit, after = self._stop
+            value = told.get(name)
+            due = isinstance(step, (int, float)) and step >= after
+            # what is no number any more is not worth going on with either
+            due = due and isinstance(value, (int, float))
+            if due and (COMPARE[comparison](value, limit) or value != value):
+                raise Stopped
+
+    def _later(self) -> None:
+        self._worker.loop.call_later(_FLUSH, self._again)
+
+    def _again(self) -> None:
+        if not self._over:
+            self._flush()
+            self._later()
+
+    def end(self) -> None:
+        """Send what waits, and nothing more."""
+        self._flush(over=True)
+
+    def _flush(self, over: bool = False) -> None:
+        with self._lock:
+            if not self._over:
+                self._over = over
+                waiting, self._waiting = self._waiting, []
+                text = self.more()
+                if waiting or text:
+                    self._send(reports=waiting, text=text)
+
+    def _send(self, **message: Any) -> None:
+        self._worker.log_event(self._topic, {**self._own, **message})
+
+
+class Output:
+    """Takes all that the process puts out while a trial runs, also what its children do.
+
+    Args:
+        reports: Sends it.
+    """
+
+    def __init__(self, reports: Reports) -> None:
+        self._reports = reports
+        self._sent = 0
+
+    def __enter__(self) -> Output:
+        self._file = tempfile.TemporaryFile()  # closed below
+        self._before = sys.stdout, sys.stderr
+        for stream in self._before:
+            stream.flush()
+        self._descriptors = [os.dup(1), os.dup(2)]
+        for descriptor in (1, 2):
+            os.dup2(self._file.fileno(), descriptor)
+        sys.stdout = sys.stderr = open(os.dup(self._file.fileno()), "w", 1, "utf-8", "replace")
+        self._reports.more = self._more
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        sys.stdout.close()
+        sys.stdout, sys.stderr = self._before
+        for descriptor, before in enumerate(self._descriptors, 1):
+            os.dup2(before, descriptor)
+            os.close(before)
+        self._reports.end()
+        self._file.close()
+
+    def write(self, text: str) -> None:
+        """Add something to it."""
+        sys.stderr.write(text)
+
+    def _more(self) -> bytes:
+        """Return what has come since the last time."""
+        room = _MOST_OUTPUT - self._sent
+        text = os.pread(self._file.fileno(), room, self._sent) if room > 0 else b""
+        self._sent += len(text)
+        return text + (b"\n[the rest is left out]\n" if len(text) == room > 0 else b"")
+
+
+class Place:
+    """The folder and the modules of a trial; what it changes of them is undone.
+
+    Args:
+        folder: The notebook's folder.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
+
+    def __enter__(self) -> Place:
+        self._cwd, self._main, self._modules = os.getcwd(), sys.modules["__main__"], set(sys.modules)
+        if os.path.isdir(self._folder):
+            os.chdir(self._folder)
+            if self._folder not in sys.path:
+                sys.path.insert(0, self._folder)
+        return self
+
+    def main(self, namespace: dict[str, Any]) -> None:
+        """Let what looks for ``__main__``, as pickle does, find the trial's variables."""
+        module = types.ModuleType("__main__")
+        module.__dict__.update(namespace)
+        sys.modules["__main__"] = module
+
+    def __exit__(self, *error: object) -> None:
+        sys.modules["__main__"] = self._main
+        os.chdir(self._cwd)
+        # the user's own modules are as fresh as the cell
+        inside = self._folder + os.sep
+        for name in sys.modules.keys() - self._modules:
+            file = str(getattr(sys.modules[name], "__file__", ""))
+            if file.startswith(inside) and "site-packages" not in file:
+                del sys.modules[name]
+
+
+def end_children() -> None:
+    """End the processes that this one has started, before it is ended itself."""
+    import psutil
+
+    for child in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            child.kill()
+
+
+def _machine(worker: str) -> str:
+    """Return the machine of a worker, whose name is ``MACHINE:NUMBER``, and its GPU."""
+    name = worker.rpartition(":")[0] if "://" not in worker else ""
+    gpu = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    return (name or socket.gethostname()) + (f" · GPU {gpu}" if gpu else "")
+
+
+def _shell(namespace: dict[str, Any]) -> Callable[[], Any]:
+    """Return a `get_ipython` for magics and shell lines of the cell."""
+    made: list[Any] = []
+
+    def get_ipython() -> Any:
+        if not made:
+            from IPython.core.interactiveshell import InteractiveShell
+
+            made.append(InteractiveShell(user_ns=namespace))
+        return made[0]
+
+    return get_ipython
+
+
+def _told(error: BaseException) -> str:
+    """Return a traceback that begins with the user's own code."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_code.co_filename != CELL and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is None or trace.tb_frame.f_code.co_filename != CELL:
+        trace = error.__traceback__
+        for _ in range(2):  # this module's
+            trace = trace.tb_next if trace is not None and trace.tb_next is not None else trace
+    try:
+        return "".join(traceback.format_exception(type(error), error, trace))
+    except Exception:  # whatever the error's own __str__ raises
+        return f"{type(error).__name__}\n"
+
+
+def _plain(value: Any) -> Any:
+    """Return a figure as a plain number, and what is none as text."""
+    if value is None or isinstance(value, (bool, str)) or type(value) in (int, float):
+        return value
+    try:
+        number = value.item() if hasattr(value, "item") else float(value)
+        return number if isinstance(number, (bool, int, float, str)) else float(number)
+    except Exception:  # whatever the user's object does
+        return repr(value)[:_TEXT]
+
+
+def _portable(value: Any) -> dict[str, Any]:
+    """Return a value for the results, or its text where it can't travel or is large."""
+    if value is None or type(value) in (bool, int, float):
+        return {"value": value}
+    import cloudpickle
+
+    try:
+        if len(pickled := cloudpickle.dumps(value)) <= _MOST_VALUE:
+            return {"pickled": pickled}
+    except Exception:  # whatever its classes raise
+        pass
+    try:
+        return {"value": repr(value)[:_TEXT]}
+    except Exception:
+        return {"value": f"<{type(value).__name__}>"}

@@ -1,0 +1,90 @@
+"""Cells that are run once for each combination of values."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.notebooks import Notebook, Ran, delete_all_machines, notebook
+
+LOCAL = "--cloud local"
+
+
+@pytest.fixture(scope="module")
+def book(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Notebook]:
+    """A notebook on this computer, whose cluster is started once."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JUPYTER_GPU_REMOTE_DIR", str(tmp_path_factory.mktemp("state")))
+        with notebook(tmp_path_factory.mktemp("folder")) as opened:
+            yield opened
+        delete_all_machines()
+
+
+def table(ran: Ran) -> str:
+    """Return the table of a sweep as it was left."""
+    return str(ran.of("update_display_data")[-1]["data"]["text/plain"])
+
+
+def value(book: Notebook, expression: str) -> object:
+    """Return what something is in the local kernel."""
+    return json.loads(book.run(f"import json; print(json.dumps({expression}, default=int))").text)
+
+
+def test_a_cell_runs_once_for_each_combination_and_leaves_a_table(book: Notebook) -> None:
+    book.run("scale = 10\ndef weigh(x): return x * lr * scale  # reads what is swept")
+    cell = "print('seed', seed)\nfor i in range(3): report(step=i, loss=lr / (i + 1))\nweigh(seed)"
+    ran = book.remote(cell, f"{LOCAL} --sweep lr=0.5,0.25 --sweep seed=range(3)")
+    assert not ran.error
+    assert "6 trials: 6 done" in table(ran)
+    rows = value(book, "sweep[['lr', 'seed', 'value', 'loss', 'state']].values.tolist()")
+    assert rows == [[lr, seed, seed * lr * 10, lr / 3, "done"] for lr in (0.5, 0.25) for seed in range(3)]
+    assert value(book, "sweep_reports[sweep_reports.trial == 2].step.tolist()") == [0, 1, 2]
+    log = book.folder / str(value(book, "sweep.log[5]"))
+    assert log.read_text() == "seed 2\n"
+
+
+def test_failed_trials_are_rows_and_the_cell_ends_well(book: Notebook) -> None:
+    ran = book.remote("if x == 2: raise ValueError('<b>bad</b>')\nx", "--sweep x=1,2 --retries 1")
+    assert not ran.error
+    assert "1 done, 1 failed" in table(ran)
+    assert "<b>bad" not in ran.of("update_display_data")[-1]["data"]["text/html"]
+    state, retries, error = value(book, "sweep.loc[1, ['state', 'retries', 'error']].tolist()")  # type: ignore[misc]
+    assert (state, retries, error.splitlines()[-1]) == ("failed", 1, "ValueError: <b>bad</b>")
+
+
+def test_a_sweep_of_which_no_trial_ends_well_is_an_error(book: Notebook) -> None:
+    ran = book.remote("1 / 0", "--sweep x=1,2")
+    assert "SweepFailed" in ran.error and "ZeroDivisionError" in ran.error
+    assert value(book, "sweep.state.tolist()") == ["failed", "failed"]
+
+
+def test_a_list_of_dicts_of_the_notebook_is_a_space(book: Notebook) -> None:
+    book.run("configs = [{'a': 1, 'b': 'x'}, {'a': 2, 'b': 'y'}]")
+    assert not book.remote("f'{a}{b}{c}'", "--sweep configs --sweep c=0,1").error
+    assert value(book, "sweep.value.tolist()") == ["1x0", "1x1", "2y0", "2y1"]
+
+
+def test_an_interrupt_ends_what_runs_and_the_rest_is_run_on_demand(book: Notebook, tmp_path: Path) -> None:
+    book.run(f"go = {str(tmp_path / 'go')!r}")
+    cell = "import os, time\nwhile x > 0 and not os.path.exists(go): time.sleep(0.01)\nx"
+    sweep = "--sweep x=0,0,1,1"
+    request = book.send(f"%%remote {sweep}\n{cell}")
+    seen = book.wait(request, until=lambda ran: any("2 of 4" in str(m) for m in ran.messages))
+    book.interrupt()
+    ran = book.wait(request, so_far=seen)
+    assert "KeyboardInterrupt" in ran.error
+    assert "interrupted · 4 trials: 2 done, 2 cancelled" in table(ran)
+    assert value(book, "sweep.state.tolist()") == ["done", "done", "cancelled", "cancelled"]
+    (tmp_path / "go").touch()
+    again = book.remote(cell, f"{sweep} --resume")
+    assert not again.error
+    assert "4 done, 2 of them from before" in table(again)
+    assert value(book, "sweep.value.tolist()") == [0, 0, 1, 1]
+
+
+def test_what_would_run_can_be_seen_before(book: Notebook) -> None:
+    ran = book.remote("x", f"{LOCAL} --sweep x=range(12) --dry-run")
+    assert "12 trials" in ran.text and "{'x': 0}" in ran.text and "7 more" in ran.text
