@@ -171,7 +171,7 @@ class RemoteCells:
         if notebook.sync is not None and config.sync and self._transfer(notebook.sync.push):
             self.local.wants.folder_changed()
         if together := self._with_others(config):
-            together.before(config)
+            cell = together.before(config, cell)
         if config.detach:
             from .detached import detach
 
@@ -321,8 +321,8 @@ class RemoteCells:
         if execution.files_changed and self._keeps_folder and self.notebook.sync is not None:
             self.notebook.sync.remote_changed()
             self._transfer(self.notebook.sync.pull)
-        if self._together is not None and self._keeps_folder:
-            self._together.pull()
+        if self._together is not None:
+            self._together.after(self._keeps_folder)
         self._follow_uploads()
         ours, outgoing = self._outgoing
         was_run = ours is not execution or self._settle(outgoing, reply)

@@ -28,6 +28,19 @@ _UP_LIMIT = 120.0
 """Seconds for a machine to join a cluster, its packages being there."""
 _READ = 'cat "$HOME/.gpu-remote/cluster/$1"-*/ticket.json'
 _WRITE = 'umask 077; mkdir -p "$HOME/.gpu-remote/cluster"; cat > "$HOME/.gpu-remote/cluster/$1.json"'
+_FREE = """
+import socket, sys
+free = socket.create_server(("", 0))
+probe = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+try:
+    probe.connect(("10.255.255.255", 1))
+    own = probe.getsockname()[0]
+except OSError:
+    own = "127.0.0.1"
+print(own, free.getsockname()[1])
+"""
+_NOTE = 'umask 077; mkdir -p "$HOME/.gpu-remote/cluster"; cat > "$HOME/.gpu-remote/cluster/$1.failed"'
+_LAUNCH = "__import__('_gpu_remote.agent.launch', fromlist=['*']).torchrun"
 _MODULE = "__import__('_gpu_remote.agent.cluster', fromlist=['*'])"
 START = f"{_MODULE}.start()"
 """The cell that has a kernel start a cluster."""
@@ -117,7 +130,7 @@ class Member:
             reply = execution.future.result()
             if not (reply.get("gpu_remote") or {}).get("refused"):
                 if reply["status"] != "ok":
-                    raise KernelError(f"{self.name} failed: {reply['ename']}: {reply['evalue']}")
+                    raise KernelError(f"{reply['ename']}: {reply['evalue']}")
                 return
             self._exchange.settle(outgoing, reply)
 
@@ -219,6 +232,51 @@ class Crew:
         pid = str(self.kernel.facts["pid"])
         done = self._head.transport.run(["sh", "-c", _READ, "sh", pid])
         return done.stdout if not done.returncode else b""
+
+    def launch(self, script: str, name: str, count: int, needs: Any) -> str:
+        """Run a script on `count` machines as ``torchrun`` does.
+
+        Args:
+            script: Its source.
+            name: What the launch is called.
+            count: How many machines take part; the first is the notebook's own.
+            needs: The packages that the notebook needs.
+
+        Returns:
+            The cell to run in the notebook's kernel; it fails when a machine fails.
+        """
+        members = list(self.members.values())[: count - 1]
+        machine = self._head.machine
+        address, port = (
+            self._head.transport.run([machine.python, "-c", _FREE]).check().stdout.decode().split()
+        )
+        if machine.provider == "local":
+            address = "127.0.0.1"
+
+        def code(number: int) -> str:
+            return f"{_LAUNCH}({script!r}, {name!r}, {number}, {1 + len(members)}, {address!r}, {port})"
+
+        def take_part(number: int, member: Member) -> None:
+            try:
+                member.stop()
+                member.run(code(number), needs)
+                assert member.execution is not None
+                reply = member.execution.future.result()
+                failed = reply["evalue"] if reply["status"] == "error" else ""
+                interrupted = reply.get("ename") == "KeyboardInterrupt"
+            except GpuRemoteError as e:
+                failed, interrupted = f"{member.name} takes no part any more: {e.message}", False
+            if failed and not interrupted:
+                with suppress(GpuRemoteError):
+                    self._head.transport.run(["sh", "-c", _NOTE, "sh", name], input=failed.encode())
+
+        for number, member in enumerate(members, 1):
+            threading.Thread(target=take_part, args=(number, member), daemon=True).start()
+        return code(0)
+
+    def stop(self) -> None:
+        """Interrupt what runs on all, and wait for its end."""
+        self._each(self.members.values(), Member.stop)
 
     def close(self) -> None:
         """Let go of all; what they do goes on."""

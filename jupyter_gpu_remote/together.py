@@ -5,9 +5,13 @@ They are launched, given the folder, and join its cluster; one that is lost is r
 
 from __future__ import annotations
 
+import html
+import secrets
 import sys
 import threading
+import time
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .config import GpuRemote
@@ -24,6 +28,9 @@ _LOOK = 1.0
 _REPLACED = 3
 """Machines of one notebook that are replaced without being asked for."""
 _ENGINE = "distributed"
+_LOGS = "torchrun-logs"
+_SHOWN = 200
+"""Lines of a rank that are shown; its file has all."""
 
 
 class Together:
@@ -39,12 +46,13 @@ class Together:
         self._needs: Any = None
         self._config = cells.config
         self._lost = 0
+        self._launched = ""
         self._lock = threading.RLock()
         self._over = threading.Event()
         self._keeper: threading.Thread | None = None
 
-    def before(self, config: GpuRemote) -> None:
-        """Have everything there that a cell needs which is about to run.
+    def before(self, config: GpuRemote, cell: str) -> str:
+        """Have everything there that a cell needs which is about to run; return what is to be run.
 
         Raises:
             ConfigurationError: The options can't be meant so.
@@ -64,11 +72,11 @@ class Together:
                 cells.report("", "")
                 print(say, flush=True)
             crew = self._meet(head)
-            if not crew.members:
-                return
             crew.push()
             self._needs = cells.local.wants.current(config.env)
-            if self._needs and _ENGINE in self._needs.names and not config.launch:
+            if config.launch:
+                cell = self._launch(crew, cell, wanted(config) or 1 + len(crew.members))
+            elif crew.members and self._needs and _ENGINE in self._needs.names:
                 if not crew.ticket():
                     cells.report("starting Dask", "")
                     cells.carry(code=START)
@@ -78,12 +86,44 @@ class Together:
         if self._keeper is None:
             self._keeper = threading.Thread(target=self._keep, name="machines beside", daemon=True)
             self._keeper.start()
+        return cell
 
-    def pull(self) -> None:
-        """Bring here what changed on the machines."""
-        if self._crew is not None:
-            for warning in self._crew.pull():
-                _warn(warning)
+    def _launch(self, crew: Crew, cell: str, count: int) -> str:
+        self._launched = f"{time.strftime('%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+        return crew.launch(cell, self._launched, count, self._needs)
+
+    def after(self, sync: bool) -> None:
+        """Do what follows a cell.
+
+        Args:
+            sync: Whether the folder is kept the same.
+        """
+        name, self._launched = self._launched, ""
+        if self._crew is None:
+            return
+        if name:
+            self._crew.stop()  # what has not ended by now waits for one that has failed
+        for warning in self._crew.pull() if sync else ():
+            _warn(warning)
+        if name:
+            self._show_logs(self._cells.notebook.folder / _LOGS / name)
+
+    def _show_logs(self, folder: Path) -> None:
+        """Show what ranks other than 0 have written, folded away."""
+        files = sorted(folder.glob("rank-*.txt"), key=lambda file: int(file.stem.rpartition("-")[2]))
+        others = [file for file in files if file.stem != "rank-0"]
+        if not others:
+            return
+        from IPython.display import display
+
+        shown = []
+        for file in others:
+            lines = html.escape("\n".join(file.read_text(errors="replace").splitlines()[-_SHOWN:]))
+            title = html.escape(file.stem.replace("-", " "))
+            shown.append(f"<details><summary>{title}</summary><pre>{lines}</pre></details>")
+        where = folder.relative_to(self._cells.notebook.folder)
+        text = f"What the other ranks wrote is in {where}: {', '.join(file.name for file in others)}"
+        display({"text/plain": text, "text/html": "".join(shown)}, raw=True)
 
     def close(self) -> None:
         """Let go of all machines; they go on."""

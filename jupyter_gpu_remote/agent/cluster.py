@@ -79,7 +79,7 @@ class Host:
         self.folder = Path.home() / ".gpu-remote" / "cluster" / f"{os.getpid()}-{secrets.token_hex(4)}"
         self.folder.mkdir(mode=0o700, parents=True)
         self.ticket: dict[str, Any] = dict(ticket or {"address": "", **_keys()})
-        self.workers = _environments()
+        self.workers = environments()
         self._client: Client | None = None
         self.tell_path()
         imports.on_switch.append(self.tell_path)
@@ -231,15 +231,17 @@ def _path() -> list[str]:
     return [entry or str(Path.cwd()) for entry in sys.path]
 
 
-def _environments() -> list[dict[str, str]]:
-    """Return what the environment of each worker of this machine has."""
-    gpus = read_gpus()
-    if gpus is None:
-        from dask.system import CPU_COUNT
+def environments() -> list[dict[str, str]]:
+    """Return what the environment of each worker of this machine has: a GPU for each, if there are any."""
+    if gpus := visible_gpus():
+        return [{"CUDA_VISIBLE_DEVICES": gpu} for gpu in gpus]
+    from dask.system import CPU_COUNT
 
-        return [{} for _ in range(max(1, CPU_COUNT))]
+    return [{} for _ in range(max(1, CPU_COUNT))]
+
+
+def visible_gpus() -> list[str]:
+    """Return the GPUs that this process may use, as CUDA names them."""
     if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
-        names = [name.strip() for name in visible.split(",") if name.strip()]
-    else:
-        names = [str(index) for index in range(len(gpus))]
-    return [{"CUDA_VISIBLE_DEVICES": name} for name in names]
+        return [name.strip() for name in visible.split(",") if name.strip()] if read_gpus() else []
+    return [str(index) for index in range(len(read_gpus() or ()))]

@@ -30,3 +30,41 @@ def test_a_cell_has_the_workers_of_both_machines(book: Notebook) -> None:
     assert not ran.error, ran.error
     assert ran.text == "2\n"
     assert book.remote("print(len(set(client.run(beside.where).values())))").text == "2\n"
+
+
+TRAINING = """
+import os, sys, time
+import torch, torch.distributed as dist
+dist.init_process_group("gloo")
+rank, size = dist.get_rank(), dist.get_world_size()
+total = torch.tensor([rank + 1.0])
+dist.all_reduce(total)
+print(f"rank {rank} of {size}: {total.item()}", flush=True)
+"""
+
+
+def test_torchrun_reduces_over_two_machines(book: Notebook) -> None:
+    pytest.importorskip("torch")
+    ran = book.remote(TRAINING, "--machines 2 --launch torchrun")
+    assert not ran.error, ran
+    assert ran.text == "rank 0 of 2: 3.0\n"
+    (log,) = book.folder.glob("torchrun-logs/*/rank-1.txt")
+    assert log.read_text() == "rank 1 of 2: 3.0\n"
+    (shown,) = [d["data"] for d in ran.of("display_data") if "<details>" in d["data"].get("text/html", "")]
+    assert "rank 1 of 2: 3.0" in shown["text/html"]
+
+
+def test_a_rank_that_is_killed_ends_the_launch_with_its_name(book: Notebook) -> None:
+    pytest.importorskip("torch")
+    dies = "if rank == 1: os.kill(os.getpid(), 9)\ntime.sleep(600)\n"
+    ran = book.remote(TRAINING + dies, "--launch torchrun")
+    assert ran.error.startswith("RankFailed: Rank 1 on "), ran.error
+    assert "was killed by SIGKILL" in ran.error
+    assert "rank 0 of 2: 3.0" in ran.text
+
+
+def test_a_rank_that_raises_is_shown_with_its_last_lines(book: Notebook) -> None:
+    pytest.importorskip("torch")
+    raises = "if rank == 1: raise ValueError('no such layer')\ndist.barrier()\n"
+    ran = book.remote(TRAINING + raises, "--launch torchrun")
+    assert "Rank 1 on" in ran.error and "ValueError: no such layer" in ran.error, ran.error
