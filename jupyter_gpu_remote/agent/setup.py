@@ -121,9 +121,8 @@ def bundle(options):
 
 def uv(options):
     """Write uv, gzipped on standard input."""
-    data = io.BytesIO(sys.stdin.buffer.read())
     with alone(place("bin", "uv")) as new:
-        with open(new, "wb") as file, gzip.GzipFile(fileobj=data) as source:
+        with open(new, "wb") as file, gzip.GzipFile(fileobj=sys.stdin.buffer) as source:
             shutil.copyfileobj(source, file, 1 << 20)
         os.chmod(new, 0o700)
     return {}
@@ -162,8 +161,12 @@ def make_environment(tool, new, options):
             return {"error": "uv could not make an environment"}
         names = (options["interpreter"], "%d.%d" % sys.version_info[:2], "%d.%d" % OLDEST)
         return {"error": "Python %s can't be fetched; the machine's own is %s, and %s is needed" % names}
-    install = [tool, "pip", "install", "--python", os.path.join(new, "bin", "python")]
-    if subprocess.run(install + options["requirements"], env=env).returncode:
+    python = os.path.join(new, "bin", "python")
+    install = [tool, "pip", "install", "--python", python] + options["requirements"]
+    # what is in uv's cache is good enough: to ask the index for newer ones takes a second
+    silent = subprocess.DEVNULL
+    cached = subprocess.run(install + ["--offline"], env=env, stdout=silent, stderr=silent).returncode == 0
+    if not cached and subprocess.run(install, env=env).returncode:
         remove(new)
         return {"error": "uv could not install " + ", ".join(options["requirements"])}
     return {}

@@ -250,6 +250,19 @@ def test_a_build_that_fails_says_what_uv_said(home: Path, monkeypatch: pytest.Mo
     assert list((home / ".gpu-remote" / "env").iterdir()) == []
 
 
+def test_what_uv_has_in_its_cache_is_installed_with_no_index(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deploy, "_REQUIREMENTS", ["cloudpickle"])
+    nowhere = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"), "http://127.0.0.1:9")
+    for env in ({}, nowhere):
+        shutil.rmtree(home / ".gpu-remote" / "env", ignore_errors=True)
+        # the agent needs more than this to start
+        with pytest.raises(EnvironmentBuildError, match="while starting the agent"):
+            ensure_agent(Here(home, **env), "", quiet)  # type: ignore[arg-type]
+    assert list((home / ".gpu-remote" / "env").glob("*/lib/python*/site-packages/cloudpickle"))
+
+
 def test_a_uv_that_does_not_run_is_replaced(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(deploy, "_REQUIREMENTS", ["/nothing/here-1.0-py3-none-any.whl"])
     tool = home / ".gpu-remote" / "bin" / "uv"
