@@ -1,8 +1,6 @@
 /** Everything that a user can do, as commands: for buttons, menus, the palette and other extensions. */
 
-import type { MainAreaWidget } from '@jupyterlab/apputils';
 import { InputDialog } from '@jupyterlab/apputils';
-import type { TerminalManager } from '@jupyterlab/services';
 import type { TranslationBundle } from '@jupyterlab/translation';
 import {
   deleteIcon,
@@ -16,13 +14,13 @@ import {
 } from '@jupyterlab/ui-components';
 import type { CommandRegistry } from '@lumino/commands';
 import type { ReadonlyPartialJSONObject } from '@lumino/coreutils';
-import type { Widget } from '@lumino/widgets';
 
 import { confirmEnd } from './dialogs';
 import { gpuIcon } from './icons';
 import type { Notebooks } from './notebooks';
 import { problemOf } from './requests';
 import type * as Api from './schema';
+import { typeInTerminal } from './setup';
 import { CommandIDs, type IGpuMachines } from './tokens';
 
 type Args = ReadonlyPartialJSONObject;
@@ -198,12 +196,8 @@ export function addCommands({ commands, machines, notebooks, trans, show }: IOpt
           trans.__('%1 cannot be logged in to while it is %2.', machine.name, machine.state)
         );
       }
-      const terminal = (await commands.execute('terminal:create-new')) as MainAreaWidget<
-        Widget & { session: ReturnType<TerminalManager['connectTo']> }
-      >;
-      terminal.title.label = machine.name;
       // a space in front keeps it out of the shell's history
-      terminal.content.session.send({ type: 'stdin', content: [` ${machine.ssh_command}\r`] });
+      await typeInTerminal(commands, machine.name, ` ${machine.ssh_command}\r`);
     }
   );
 

@@ -23,6 +23,42 @@ export async function confirmEnd(
   return result.button.accept;
 }
 
+/** Ask whether a bucket shall be unmounted, naming what is not in it yet; null when it shall not. */
+export async function confirmUnmount(
+  machine: string,
+  mount: Api.Mount,
+  trans: TranslationBundle
+): Promise<'now' | 'sent' | null> {
+  const title = trans.__('Unmount %1 on %2?', mount.path, machine);
+  const cancel = Dialog.cancelButton();
+  const wait = Dialog.okButton({ label: trans.__('Send it, then unmount'), actions: ['sent'] });
+  const now = Dialog.warnButton({ label: trans.__('Unmount now'), actions: ['now'] });
+  const result = mount.unsent
+    ? await showDialog({
+        title,
+        body: trans.__(
+          'Not in %1 yet: %2. Unmounted now, it stays on the machine only, and ends with it.',
+          mount.url,
+          unsent(mount)
+        ),
+        buttons: [cancel, now, wait],
+        defaultButton: 0
+      })
+    : await showDialog({
+        title,
+        body: trans.__('All that was written is in %1.', mount.url),
+        buttons: [cancel, Dialog.okButton({ label: trans.__('Unmount'), actions: ['sent'] })]
+      });
+  const [how] = result.button.actions;
+  return result.button.accept && (how === 'now' || how === 'sent') ? how : null;
+}
+
+/** The names of what is not in a bucket yet. */
+export function unsent(mount: Api.Mount): string {
+  const more = mount.unsent - mount.names.length;
+  return mount.names.join(', ') + (more > 0 ? ` + ${more}` : '');
+}
+
 function Goodbye(props: {
   machines: IGpuMachines;
   machine: Api.Machine;

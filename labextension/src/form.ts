@@ -14,6 +14,7 @@ export type Form = {
   idle: string;
   maxHours: string;
   budget: string;
+  mount: string;
 };
 
 /** What the user's settings say, where nothing was ever typed. */
@@ -30,7 +31,8 @@ export function formOf(settings: Api.Settings): Form {
     maxPrice: typed(given.max_price),
     idle: typed(given.idle),
     maxHours: typed(given.max_hours),
-    budget: typed(given.budget)
+    budget: typed(given.budget),
+    mount: (given.mount ?? []).join(' ')
   };
 }
 
@@ -55,11 +57,17 @@ export function requestOf(form: Form, notebook: string): Api.LaunchRequest {
     idle: read(form.idle),
     max_hours: read(form.maxHours),
     budget: read(form.budget) ?? null,
+    mount: mountsOf(form.mount),
     notebook
   };
   return Object.fromEntries(
     Object.entries(request).filter(([, value]) => value !== undefined && value !== '')
   );
+}
+
+/** Several buckets are told apart by where the next one begins: names of folders may have blanks. */
+export function mountsOf(text: string): string[] {
+  return text.split(/[\s,;]+(?=\w+:\/\/)/).flatMap(one => one.trim() || []);
 }
 
 export function queryOf(form: Form): Api.OfferQuery {

@@ -21,6 +21,18 @@ export function duration(seconds: number): string {
     : `${Math.floor(hours / 24)} d ${hours % 24} h`;
 }
 
+/** A size: `12 B`, `3.4 kB`, `1.2 GB`. */
+export function bytes(count: number): string {
+  const units = ['B', 'kB', 'MB', 'GB', 'TB'];
+  let value = count;
+  let unit = 0;
+  while (value >= 1000 && unit < units.length - 1) {
+    value /= 1000;
+    unit += 1;
+  }
+  return `${value.toFixed(unit && value < 100 ? 1 : 0)} ${units[unit] ?? ''}`;
+}
+
 export function percent(share: number): string {
   return `${Math.round(share * 100)}%`;
 }

@@ -21,6 +21,7 @@ import { Notebooks } from './notebooks';
 import { askForPermission } from './outside';
 import { DEFAULTS, PLUGIN, readPreferences } from './preferences';
 import { runningMachines } from './running';
+import { addSetUpCommand } from './setup';
 import { CostWidget } from './statusbar';
 import { addTabs } from './tabs';
 import { toastJobs, toastLaunches } from './toasts';
@@ -112,6 +113,7 @@ const panelPlugin: JupyterFrontEndPlugin<void> = {
     };
     addCommands(options);
     addJobCommands(options);
+    addSetUpCommand(options);
     addTabs(app, panel, restorer);
 
     toastLaunches(machines, commands, () => preferences.notifications, trans);

@@ -76,6 +76,30 @@ export class Requests {
   output(id: number, since: number): Promise<Api.RunOutput> {
     return this._ask('GET', `runs/${id}/output`, { since });
   }
+  mounts(machine: string): Promise<Api.MountList> {
+    return this._ask('GET', `machines/${machine}/mounts`);
+  }
+  mount(machine: string, mount: string): Promise<Api.Job> {
+    return this._ask('POST', `machines/${machine}/mounts`, {}, { mount });
+  }
+  unmount(machine: string, path: string, anyway: boolean): Promise<Api.Job> {
+    return this._ask('DELETE', `machines/${machine}/mounts`, { path, anyway });
+  }
+  flush(machine: string): Promise<Api.Job> {
+    return this._ask('POST', `machines/${machine}/flush`);
+  }
+  bucket(url: string): Promise<Api.BucketFolder> {
+    return this._ask('GET', 'buckets', { url });
+  }
+  /** Where a browser finds a file of a bucket. */
+  fileUrl(url: string): string {
+    const { baseUrl, token, appendToken } = this._settings;
+    const words = new URLSearchParams({ url, ...(appendToken && token && { token }) });
+    return `${URLExt.join(baseUrl, 'gpu-remote/api/buckets/file')}?${words}`;
+  }
+  clouds(fresh: boolean): Promise<Api.CloudList> {
+    return this._ask('GET', 'clouds', { fresh });
+  }
   offers(query: Api.OfferQuery): Promise<Api.OfferList> {
     return this._ask('GET', 'offers', query);
   }

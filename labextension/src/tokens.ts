@@ -84,6 +84,7 @@ export namespace CommandIDs {
   export const leave = 'gpu-remote:leave';
   export const choose = 'gpu-remote:choose-machine';
   export const runCell = 'gpu-remote:run-cell';
+  export const setUpCloud = 'gpu-remote:set-up-cloud';
   export const output = 'gpu-remote:job-output';
   export const openOutput = 'gpu-remote:open-output';
   export const cancelRun = 'gpu-remote:cancel-job';

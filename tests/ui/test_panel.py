@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 from jupyter_gpu_remote.model import MachineState
+from tests.conftest import need
 from tests.ui import fleet, journey
 from tests.ui.lab import Lab, lab
 
@@ -139,3 +141,22 @@ def test_a_job_is_watched_and_cancelled(opened: Any, server: Lab) -> None:
     opened.locator(".jp-Dialog").get_by_role("button", name="Cancel the job").click()
     opened.locator(".jp-GpuRemote-item[data-state='cancelled']").wait_for()
     opened.locator(".jp-toast-message", has_text="was cancelled").wait_for()
+
+
+def test_a_bucket_is_mounted_looked_into_and_unmounted(opened: Any, server: Lab, tmp_path: Path) -> None:
+    need(Path("/dev/fuse").exists() and shutil.which("fusermount3"), "FUSE (package fuse3)")
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "result.csv").write_text("1,2\n")
+    opened.locator('input[name="mount"]').fill(f"file://{tmp_path}:~/data")
+    opened.locator('select[name="cloud"]').select_option("local")
+    journey.launch(opened)
+    opened.locator('[data-section="buckets"] summary').first.click()
+    mount = opened.locator("[data-mount]")
+    mount.get_by_text(f"file://{tmp_path}").click()
+    opened.locator(".jp-GpuRemote-tree summary", has_text="runs/").click()
+    with opened.expect_download() as download:
+        opened.get_by_role("link", name="Download result.csv").click()
+    assert download.value.path().read_text() == "1,2\n"
+    mount.get_by_role("button", name="Unmount").click()
+    opened.locator(".jp-Dialog").get_by_role("button", name="Unmount").click()
+    mount.wait_for(state="detached")

@@ -13,7 +13,8 @@ const FORM: Form = {
   maxPrice: '1.5',
   idle: '30',
   maxHours: '',
-  budget: 'nonsense'
+  budget: 'nonsense',
+  mount: ''
 };
 
 test('what is typed becomes a request; what is empty is left to the settings', () => {
@@ -23,8 +24,18 @@ test('what is typed becomes a request; what is empty is left to the settings', (
     max_price: 1.5,
     idle: 30,
     budget: null,
+    mount: [],
     notebook: 'a.ipynb'
   });
+});
+
+test('several buckets are told apart, blanks in their folders or not', () => {
+  const mount = ' s3://a/b c:/data, gs://d:~/x:ro  file:///e:/f ';
+  expect(requestOf({ ...FORM, mount }, '').mount).toEqual([
+    's3://a/b c:/data',
+    'gs://d:~/x:ro',
+    'file:///e:/f'
+  ]);
 });
 
 test('an SSH destination is only sent along with that cloud', () => {

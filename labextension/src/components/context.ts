@@ -5,7 +5,7 @@ import type { IStateDB } from '@jupyterlab/statedb';
 import type { TranslationBundle } from '@jupyterlab/translation';
 import type { CommandRegistry } from '@lumino/commands';
 import type { JSONValue } from '@lumino/coreutils';
-import { createContext, useContext, useEffect, useState } from 'react';
+import { createContext, useCallback, useContext, useEffect, useState } from 'react';
 
 import type { Notebooks } from '../notebooks';
 import { problemOf } from '../requests';
@@ -143,9 +143,9 @@ export function useAnswer<T>(
       window.clearTimeout(timer);
     };
   }, [ask, delay, round]);
-  const again = (): void => {
+  const again = useCallback(() => {
     next(n => n + 1);
-  };
+  }, []);
   return { ...(got.of === ask ? got.said : NONE), again };
 }
 

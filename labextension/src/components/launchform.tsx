@@ -139,7 +139,12 @@ export function LaunchForm(props: {
           </>
         ) : null}
       </div>
-      <Estimate {...offers} />
+      <div className="jp-GpuRemote-fields">
+        <div className="jp-GpuRemote-wide">
+          {text('mount', trans.__('mount a bucket'), help('mount'))}
+        </div>
+      </div>
+      <Estimate {...offers} cloud={form.cloud} />
       {problem ? <ProblemBox problem={problem} /> : null}
       <button
         type="submit"
@@ -152,7 +157,8 @@ export function LaunchForm(props: {
   );
 }
 
-function Estimate({ answer, problem }: IAnswer<Api.OfferList>): React.JSX.Element {
+function Estimate(props: IAnswer<Api.OfferList> & { cloud: string }): React.JSX.Element {
+  const { answer, problem, cloud } = props;
   const { commands, trans } = usePanel();
   const [best] = answer?.offers ?? [];
   const failed = problem ?? answer?.problem;
@@ -166,6 +172,15 @@ function Estimate({ answer, problem }: IAnswer<Api.OfferList>): React.JSX.Elemen
         >
           {trans.__('Try the local machine')}
         </button>
+        {failed.code === 'provider-auth' ? (
+          <button
+            type="button"
+            className="jp-GpuRemote-small"
+            onClick={() => void commands.execute(CommandIDs.setUpCloud, { cloud })}
+          >
+            {trans.__('Set up')}
+          </button>
+        ) : null}
       </ProblemBox>
     );
   }

@@ -7,7 +7,9 @@ import { isRunning } from '../manager';
 import type * as Api from '../schema';
 import { CommandIDs } from '../tokens';
 import { Activity } from './activity';
+import { Buckets } from './buckets';
 import { Card } from './card';
+import { Clouds } from './clouds';
 import { useKept, useMachines, usePanel } from './context';
 import { Files } from './files';
 import { Jobs } from './jobs';
@@ -64,6 +66,9 @@ export function Sidebar(): React.JSX.Element {
       <Section name="files" title={trans.__('Files and outputs')} closed>
         {open => <Files open={open} />}
       </Section>
+      <Section name="buckets" title={trans.__('Buckets')} closed>
+        {open => <Buckets open={open} />}
+      </Section>
       <Section name="activity" title={trans.__('Activity')} closed>
         {open => (open ? <Activity /> : null)}
       </Section>
@@ -93,7 +98,8 @@ const EMPTY: Form = {
   maxPrice: '',
   idle: '',
   maxHours: '',
-  budget: ''
+  budget: '',
+  mount: ''
 };
 
 function Budget(): React.JSX.Element | null {
@@ -208,6 +214,7 @@ function Welcome(): React.JSX.Element {
       <p className="jp-GpuRemote-meta">
         {trans.__('It is a second “machine” made on this computer: real SSH, nothing rented.')}
       </p>
+      <Clouds />
     </div>
   );
 }

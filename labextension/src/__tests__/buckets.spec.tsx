@@ -1,0 +1,128 @@
+import { nullTranslator } from '@jupyterlab/translation';
+import { CommandRegistry } from '@lumino/commands';
+import { act, cleanup, fireEvent, render, screen } from '@testing-library/react';
+import React from 'react';
+import { afterEach, expect, test, vi } from 'vitest';
+
+import { Buckets } from '../components/buckets';
+import { Clouds } from '../components/clouds';
+import { Panel } from '../components/context';
+import { unsent } from '../dialogs';
+import { Notebooks } from '../notebooks';
+import { DEFAULTS } from '../preferences';
+import type * as Api from '../schema';
+import { CommandIDs } from '../tokens';
+import { type IRig, job, machine, rig } from './rig';
+
+const MOUNT: Api.Mount = {
+  url: 's3://lab/runs',
+  path: '/data',
+  read_only: false,
+  up: true,
+  why: '',
+  unsent: 3,
+  unsent_bytes: 3_400_000,
+  names: ['a.pt', 'b.pt'],
+  open: ['b.pt'],
+  expires_at: null
+};
+const BELOW: Api.BucketFolder = {
+  url: 's3://lab/runs',
+  entries: [
+    { name: '1', url: 's3://lab/runs/1', folder: true, size: null, changed_at: null },
+    { name: 'a b.pt', url: 's3://lab/runs/a b.pt', folder: false, size: 12, changed_at: 1 }
+  ],
+  more: 0
+};
+
+let it: IRig | undefined;
+afterEach(() => {
+  cleanup();
+  it?.machines.dispose();
+});
+
+async function shown(
+  what: React.JSX.Element,
+  says: Parameters<typeof rig>[0]
+): Promise<IRig & { run: ReturnType<typeof vi.fn> }> {
+  it = rig(says);
+  const { machines } = it;
+  const commands = new CommandRegistry();
+  const run = vi.fn();
+  commands.addCommand(CommandIDs.setUpCloud, {
+    execute: args => run(CommandIDs.setUpCloud, args) as unknown
+  });
+  const trans = nullTranslator.load('');
+  const notebooks = new Notebooks(machines, null, trans);
+  await act(() => machines.refresh());
+  render(
+    <Panel.Provider
+      value={{ machines, notebooks, commands, trans, state: null, preferences: () => DEFAULTS }}
+    >
+      {what}
+    </Panel.Provider>
+  );
+  return { ...it, run };
+}
+
+test('a mount says what is not in its bucket yet', async () => {
+  await shown(<Buckets open />, {
+    machines: [machine()],
+    'machines/calm-otter/mounts': { mounts: [MOUNT] }
+  });
+  const item = (await screen.findByText('s3://lab/runs')).closest('li');
+  expect(item?.textContent).toMatch(/3 unsent.*calm-otter:\/data/);
+  expect(item?.textContent).toMatch(/a.pt, b.pt \+ 1 \(3.4 MB\) · still open: b.pt/);
+  expect(unsent(MOUNT)).toBe('a.pt, b.pt + 1');
+});
+
+test('a bucket is mounted where it is said, and a refusal stays with the form', async () => {
+  const { asked, says } = await shown(<Buckets open />, {
+    machines: [machine()],
+    'machines/calm-otter/mounts': { mounts: [] }
+  });
+  await screen.findByText(/Nothing is mounted/);
+  const problem = { code: 'configuration', message: 'It is no bucket.', billed: '', hint: '' };
+  says['machines/calm-otter/mounts'] = new Response(JSON.stringify(problem), { status: 400 });
+  fireEvent.change(screen.getByLabelText('Bucket and place'), { target: { value: 'x' } });
+  fireEvent.submit(screen.getByRole('form', { name: 'Mount a bucket' }));
+  await screen.findByText('It is no bucket.');
+  const sent = asked.find(({ method }) => method === 'POST');
+  expect(sent).toMatchObject({ path: 'machines/calm-otter/mounts', body: { mount: 'x' } });
+});
+
+test('folders of a bucket are read when they are opened', async () => {
+  const { says, asked } = await shown(<Buckets open />, { buckets: BELOW });
+  fireEvent.change(screen.getByLabelText('Bucket'), { target: { value: 's3://lab/runs' } });
+  fireEvent.submit(screen.getByRole('form', { name: 'Look into a bucket' }));
+  const file = await screen.findByLabelText('Download a b.pt');
+  expect(file.getAttribute('href')).toBe(
+    'http://here/user/x/gpu-remote/api/buckets/file?url=s3%3A%2F%2Flab%2Fruns%2Fa+b.pt'
+  );
+  expect(asked.filter(({ path }) => path === 'buckets')).toHaveLength(1);
+  says['buckets'] = { url: 's3://lab/runs/1', entries: [], more: 0 };
+  const folder = screen.getByText('1/').closest('details') as HTMLDetailsElement;
+  folder.open = true;
+  fireEvent(folder, new Event('toggle'));
+  await screen.findByText('There is nothing in it.');
+});
+
+test('a cloud without credentials offers to set it up', async () => {
+  const cloud = { provider: 'aws', title: 'AWS', problem: null, login: 'aws configure' };
+  const clouds = [
+    { ...cloud, state: 'missing', login_missing: '' },
+    { ...cloud, provider: 'gcp', title: 'Google Cloud', state: 'usable', login_missing: '' }
+  ];
+  const { run } = await shown(<Clouds />, { clouds: { at: 1, clouds } });
+  fireEvent.click(await screen.findByText('Set up'));
+  expect(run).toHaveBeenCalledWith(CommandIDs.setUpCloud, { cloud: 'aws' });
+  screen.getByText('credentials found');
+});
+
+test('what a launch mounts is sent along', async () => {
+  const { machines, asked } = await shown(<Buckets open={false} />, { launches: job() });
+  await machines.launch({ cloud: 'local', mount: ['s3://a:/b'] });
+  expect(asked.find(({ path }) => path === 'launches')?.body).toMatchObject({
+    mount: ['s3://a:/b']
+  });
+});
