@@ -161,6 +161,7 @@ class MachineSpec:
         disk: Size of its disk; 0 for what the image needs.
         max_seconds: Seconds after which the cloud itself is to delete it, where the cloud can; 0 for never.
         ingress: The addresses that may connect by SSH, in CIDR notation; empty for none.
+        beside: Whether it works beside another one: machines that were made here may reach each other then.
     """
 
     name: str
@@ -172,6 +173,7 @@ class MachineSpec:
     disk: float = 0.0
     max_seconds: float = 0.0
     ingress: str = ""
+    beside: bool = False
 
 
 class Presence(str, enum.Enum):

@@ -109,7 +109,7 @@ class Rental:
         """Return whether a machine could be had and is prepared."""
         limits = limits_for(offer, self._config)
         if offer.region:
-            spec = replace(spec, ingress=ingress(self._config))
+            spec = replace(spec, ingress=ingress(self._config), beside=bool(self._head))
         if not self._create(offer, replace(spec, max_seconds=limits.seconds), lease):
             return False
         try:

@@ -167,7 +167,7 @@ def _run(api: Api, place: Place, offer: Offer, spec: MachineSpec) -> str:
     network = {
         "DeviceIndex": 0,
         "SubnetId": subnet,
-        "Groups": [place.group(vpc, spec.ingress)],
+        "Groups": [place.group(vpc, spec.ingress, spec.beside)],
         "AssociatePublicIpAddress": True,
         "DeleteOnTermination": True,
     }

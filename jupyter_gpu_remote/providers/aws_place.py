@@ -112,16 +112,19 @@ class Place:
         vpc, subnet = subnets[zone]
         return vpc, subnet
 
-    def group(self, vpc: str, ingress: str) -> str:
-        """Return the id of our security group, which lets `ingress` and nobody else connect."""
+    def group(self, vpc: str, ingress: str, among: bool) -> str:
+        """Return the id of our security group, which lets `ingress` and nobody else connect.
+
+        With `among`, machines in it may reach each other.
+        """
 
         def ask() -> list[str]:
             group = self._found_group(vpc) or self._made_group(vpc)
-            self._admit_to(group, ingress)
-            return [str(group["GroupId"]), vpc, ingress]
+            self._admit_to(group, ingress, among)
+            return [str(group["GroupId"]), vpc, ingress, "among" if among else ""]
 
         id, *known = self._api.kept(self._group, _KEPT, ask)
-        if known != [vpc, ingress]:
+        if known[:2] != [vpc, ingress] or (among and known[2:] != ["among"]):
             self._api.forget(self._group)
             id = self._api.kept(self._group, _KEPT, ask)[0]
         return id
@@ -168,12 +171,17 @@ class Place:
             return found
         return {"GroupId": made["GroupId"], "IpPermissions": []}
 
-    def _admit_to(self, group: Mapping[str, Any], ingress: str) -> None:
+    def _admit_to(self, group: Mapping[str, Any], ingress: str, among: bool = False) -> None:
         wanted = _rule(ingress) if ingress else None
-        old = [_plain(rule) for rule in group["IpPermissions"]]
-        if wanted and wanted not in old:
+        # the one among themselves stays, whoever else comes and goes
+        rules = [rule for rule in group["IpPermissions"] if not rule.get("UserIdGroupPairs")]
+        old = [_plain(rule) for rule in rules]
+        new = [wanted] if wanted and wanted not in old else []
+        if among and len(rules) == len(group["IpPermissions"]):
+            new.append({"IpProtocol": "-1", "UserIdGroupPairs": [{"GroupId": group["GroupId"]}]})
+        for rule in new:
             with _unless("InvalidPermission.Duplicate"):  # another process was faster
-                self._call("AuthorizeSecurityGroupIngress", GroupId=group["GroupId"], IpPermissions=[wanted])
+                self._call("AuthorizeSecurityGroupIngress", GroupId=group["GroupId"], IpPermissions=[rule])
         if others := [rule for rule in old if rule != wanted]:
             with _unless("InvalidPermission.NotFound"):
                 self._call("RevokeSecurityGroupIngress", GroupId=group["GroupId"], IpPermissions=others)

@@ -79,7 +79,7 @@ class GcpProvider(Provider):
 
     def create(self, offer: Offer, spec: MachineSpec) -> str:
         compute = connect()
-        _admit(compute, spec.ingress)
+        _admit(compute, spec.ingress, spec.beside)
         machine = _machine(offer, spec)
         for attempt in range(ATTEMPTS):
             # the same request again is answered with what became of it
@@ -100,7 +100,7 @@ class GcpProvider(Provider):
                     raise
             time.sleep(0.2 * 2**attempt)
         with suppress(ProviderError):  # somebody who deleted at this moment took the rules for unused
-            _admit(compute, spec.ingress)
+            _admit(compute, spec.ingress, spec.beside)
         return f"{offer.zone}/{machine['name']}"
 
     def describe(self, provider_id: str) -> Description:
@@ -259,10 +259,11 @@ def _rule() -> str:
     return f"gpu-remote-{installation()[:16]}"
 
 
-def _admit(compute: Compute, ingress: str) -> None:
+def _admit(compute: Compute, ingress: str, among: bool = False) -> None:
     """Let `ingress` connect by SSH to the machines created from here, and nobody else.
 
-    Not waited for: rules work after seconds, and no machine boots as quickly.
+    With `among`, they may also reach each other. Not waited for: rules work after seconds, and no machine
+    boots as quickly.
     """
     rule = _rule()
     port = [{"I_p_protocol": "tcp", "ports": ["22"]}]
@@ -272,10 +273,13 @@ def _admit(compute: Compute, ingress: str) -> None:
         rule: {"priority": 900, "allowed": port, "source_ranges": [ingress] if ingress else []},
         f"{rule}-deny": {"priority": 901, "denied": port, "source_ranges": ["0.0.0.0/0"]},
     }
-    listed = compute.ask_all("Firewalls", "list", filter=f'name eq "{rule}(-deny)?"')
-    there = {r.name: list(r.source_ranges) for r in listed}
+    if among:
+        everything = [{"I_p_protocol": "all"}]
+        wanted[f"{rule}-among"] = {"priority": 900, "allowed": everything, "source_tags": [rule]}
+    listed = compute.ask_all("Firewalls", "list", filter=f'name eq "{rule}(-deny|-among)?"')
+    there = {r.name: list(r.source_ranges or r.source_tags) for r in listed}
     for name, firewall in wanted.items():
-        sources = firewall["source_ranges"]
+        sources = firewall.get("source_ranges", [rule])
         try:
             if sources == there.get(name, []):
                 continue
@@ -293,7 +297,7 @@ def _admit(compute: Compute, ingress: str) -> None:
 
 
 def _remove_rules(compute: Compute) -> None:
-    for rule in (_rule(), f"{_rule()}-deny"):
+    for rule in (_rule(), f"{_rule()}-deny", f"{_rule()}-among"):
         with suppress(ProviderError):  # it is not there, most likely
             compute.ask("Firewalls", "delete_unary", firewall=rule)
 

@@ -718,6 +718,31 @@ def test_a_launch_beside_a_reap_gets_its_machine(ec2: Ec2, fleet: Fleet) -> None
         fleet.delete(machine.name, lambda phase, text: None)
 
 
+def test_machines_that_work_beside_each_other_reach_each_other_and_nobody_else_does(
+    ec2: Ec2, provider: AwsProvider
+) -> None:
+    import boto3
+
+    def rules() -> list[tuple[str, bool]]:
+        cloud = boto3.client("ec2", region_name=offered.region)
+        (group,) = cloud.describe_security_groups(Filters=[{"Name": "group-name", "Values": ec2.groups()}])[
+            "SecurityGroups"
+        ]
+        pairs = [pair["GroupId"] for rule in group["IpPermissions"] for pair in rule["UserIdGroupPairs"]]
+        assert set(pairs) <= {group["GroupId"]}
+        ranges = (r["CidrIp"] for rule in group["IpPermissions"] for r in rule["IpRanges"])
+        return [*((cidr, False) for cidr in ranges), *(("its own", True) for _ in pairs)]
+
+    offered = offer(provider)
+    created = provider.create(offered, spec())
+    assert rules() == [(HOME, False)]
+    provider.create(offered, spec("m2", "t2", beside=True))
+    provider.create(offered, spec("m3", "t3", beside=True))
+    assert rules() == [(HOME, False), ("its own", True)]
+    provider.admit(created, "198.51.100.0/24")
+    assert rules() == [("198.51.100.0/24", False), ("its own", True)]
+
+
 # the life of a machine
 
 

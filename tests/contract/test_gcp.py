@@ -457,6 +457,19 @@ def test_rules_stay_as_long_as_a_machine_needs_them(gce: Gce, provider: GcpProvi
     assert not gce.firewalls
 
 
+def test_machines_that_work_beside_each_other_reach_each_other(gce: Gce, provider: GcpProvider) -> None:
+    first = created(provider)
+    assert not [name for name in gce.firewalls if name.endswith("-among")]
+    second = created(provider, name="m2", token="t2", beside=True)
+    (among,) = [rule for name, rule in gce.firewalls.items() if name.endswith("-among")]
+    assert among["sourceTags"] == among["targetTags"] == shown(gce, first)["tags"]["items"]
+    assert among["allowed"] == [{"IPProtocol": "all"}] and "sourceRanges" not in among
+    for one in (first, second):
+        provider.delete(one)
+        wait_for(lambda one=one: short(one) not in str(gce.machines.keys()), "the machine to go")
+    assert not gce.firewalls
+
+
 # what becomes of a machine
 
 
