@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import json
 import threading
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -26,6 +27,8 @@ from .registry import Registry
 
 _UP_LIMIT = 120.0
 """Seconds for a machine to join a cluster, its packages being there."""
+_AGAIN = 60.0
+"""Seconds after which a machine that could not be reached is tried again."""
 _READ = 'cat "$HOME/.gpu-remote/cluster/$1"-*/ticket.json'
 _WRITE = 'umask 077; mkdir -p "$HOME/.gpu-remote/cluster"; cat > "$HOME/.gpu-remote/cluster/$1.json"'
 _FREE = """
@@ -70,6 +73,8 @@ class Member:
     ) -> None:
         self.name = machine.name
         self.execution: Execution | None = None
+        self.on_leaving: Callable[[Member], None] = lambda member: None
+        """Told that the machine is taken back."""
         self.said = ""
         self.spoke = threading.Event()
         """Set when a cell there has put something out, or ended."""
@@ -80,6 +85,7 @@ class Member:
             self.live.open(lambda phase, text: None)
             cwd = remote_folder_of(self.live, folder)
             self.kernel = self.live.kernel(kernel_id, cwd, self, {})
+            self.kernel.on_end = self._ends
             self.sync = open_sync(self.live, self.kernel, folder, _silent) if synced else None
             known = self.kernel.open()
             if self.sync is not None:
@@ -95,6 +101,10 @@ class Member:
     def lives(self) -> bool:
         """Whether its kernel is attached, or about to be again."""
         return self.kernel.is_open
+
+    def _ends(self, event: Mapping[str, Any]) -> None:
+        if "leaving" in event:  # the kernel's thread must go on, for the files come through it
+            threading.Thread(target=self.on_leaving, args=(self,), daemon=True).start()
 
     def message(self, message: Message) -> None:
         """Take a message of its kernel."""
@@ -189,20 +199,39 @@ class Crew:
         self._folder, self._synced, self._config, self._registry = folder, synced, config, registry
         self._warn = warn
         self.members: dict[str, Member] = {}
+        self._failed: dict[str, float] = {}
 
-    def meet(self) -> None:
-        """Connect to those that are new, let go of those that are gone."""
+    def meet(self) -> bool:
+        """Connect to those that are new, let go of those that are gone; return whether there are new ones."""
         there = {m.name: m for m in workers_of(self._registry, self._head.machine.name) if m.ready_at}
         for name in list(self.members):
             if name not in there or not self.members[name].lives:
                 self.members.pop(name).close()
-        new = [m for name, m in there.items() if name not in self.members]
+        waits = {name for name, at in self._failed.items() if time.monotonic() - at < _AGAIN}
+        new = [m for name, m in there.items() if name not in self.members and name not in waits]
 
         def connect(machine: Machine) -> Member:
             kernel_id = f"beside-{self.kernel.id}"
-            return Member(machine, kernel_id, self._folder, self._synced, self._config, self._registry)
+            where = self._folder, self._synced, self._config, self._registry
+            member = Member(machine, kernel_id, *where)
+            member.on_leaving = self._leave
+            return member
 
-        self.members.update(self._each(new, connect))
+        met = self._each(new, connect)
+        self.members.update(met)
+        now = time.monotonic()
+        self._failed.update({machine.name: now for machine in new if machine.name not in met})
+        return bool(met)
+
+    def _leave(self, member: Member) -> None:
+        """Save what is on a machine that is taken back, and end it."""
+        self._warn(f"{member.name} is being taken back; its files are fetched.")
+        with suppress(GpuRemoteError):
+            if member.sync is not None:
+                member.sync.remote_changed()
+                member.sync.pull()
+        with suppress(GpuRemoteError):
+            Fleet(self._config, self._registry).preempted(member.name, "taken back by its cloud")
 
     def push(self) -> None:
         """Bring to all what changed here."""

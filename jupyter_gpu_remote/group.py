@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 
 from .config import GpuRemote
-from .errors import ConfigurationError, GpuRemoteError, NoCapacityError, QuotaError
+from .errors import ConfigurationError, ConflictError, GpuRemoteError, NoCapacityError, QuotaError
 from .fleet import Fleet
 from .machine import LiveMachine
 from .model import GpuRequest, Machine, MachineState
@@ -17,6 +17,7 @@ from .registry import Registry
 from .tables import money
 
 _LOOK = 0.1
+_LEAVE = 'for leave in "$HOME"/.gpu-remote/cluster/*/leave; do if [ -x "$leave" ]; then "$leave"; fi; done'
 _LEAVING = (MachineState.STOPPING, MachineState.STOPPED, MachineState.DELETING)
 
 Report = Callable[[str, str], None]
@@ -145,9 +146,31 @@ def shrink(head: Machine, count: int, config: GpuRemote, registry: Registry, rep
     """
     fleet, extra = Fleet(config, registry), workers_of(registry, head.name)[max(0, count - 1) :]
     for machine in extra:
+        report("asking", f"whether {machine.name} computes")
+        if busy := _let_go(fleet, machine, config, registry):
+            raise ConflictError(
+                f"{machine.name} is at work on {busy} tasks; no machine was deleted.",
+                billed="All machines still run.",
+                hint=f"Wait until they are done. Or end them, and have them run elsewhere: "
+                f"%remote down {machine.name}",
+            )
+    for machine in extra:
         report("deleting", machine.name)
         fleet.delete(machine.name, report)
     return extra
+
+
+def _let_go(fleet: Fleet, machine: Machine, config: GpuRemote, registry: Registry) -> int:
+    """Have what a machine holds of a cluster go to others; return how many tasks it is at work on."""
+    live = LiveMachine(machine, config, registry, functools.partial(fleet.check, machine.name))
+    try:
+        live.open(lambda phase, text: None)
+        said = live.transport.run(["sh", "-c", _LEAVE]).stdout.split()
+        return sum(int(word) for word in said if word.isdigit())
+    except GpuRemoteError:
+        return 0  # what does not answer does not compute for anybody
+    finally:
+        live.close()
 
 
 def resize(head: Machine, count: int, config: GpuRemote, registry: Registry, report: Report) -> str:

@@ -61,6 +61,12 @@ def carry_out(line: str, cells: RemoteCells) -> None:
     def _env(desk: Desk) -> None:
         _show_packages(desk, cells)
 
+    @verbs.verb("Show where Dask's dashboard of this notebook's cluster is.", name="dashboard")
+    def _dashboard(desk: Desk) -> None:
+        from .tunnel import dashboard
+
+        desk.say(dashboard(cells.notebook))
+
     try:
         act = verbs.parse(words, desk)
     except options.HelpRequested as help:

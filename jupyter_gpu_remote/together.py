@@ -158,14 +158,10 @@ class Together:
             return
         try:
             head = notebook.live.machine
-            there = {m.name for m in workers_of(notebook.registry, head.name) if m.ready_at}
-            lost = [name for name, member in crew.members.items() if not member.lives]
-            if there == crew.members.keys() and not lost:
-                return
-            gone = [n for n in crew.members if notebook.registry.get(n).state.final and n not in there]
-            crew.meet()
-            crew.push()
-            crew.join(self._needs)
+            gone = [name for name in crew.members if notebook.registry.get(name).state.final]
+            if crew.meet():
+                crew.push()
+                crew.join(self._needs)
         finally:
             self._lock.release()
         self._replace(head, gone)

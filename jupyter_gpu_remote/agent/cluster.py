@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import secrets
+import shlex
 import shutil
 import socket
 import subprocess
@@ -50,7 +51,7 @@ def remote_client() -> Client:
     - One worker for each GPU, which sees that GPU alone (``CUDA_VISIBLE_DEVICES``); on a machine without
       GPUs one for each core. Each is a process of its own, and runs one task at a time.
     - All workers of this machine are there when it returns; those of other machines come and go. A worker's
-      name is ``MACHINE:NUMBER``, so ``name.rpartition(":")[0]`` is its machine; ``client.scheduler_info()``
+      name is ``MACHINE:NUMBER``, so ``name.rpartition(":")[0]`` is its machine; ``client.scheduler_info(-1)``
       has the names.
     - Workers have the kernel's packages, those too that are installed later, and the notebook's folder as
       working folder and on `sys.path`. What a worker has imported it keeps.
@@ -91,9 +92,10 @@ class Host:
             "workers": self.workers,
             "host": os.environ.get(ADDRESS) or own_address(),
         }
+        program = str(Path(__file__).with_name("clusterhost.py"))
         with (self.folder / "log").open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, str(Path(__file__).with_name("clusterhost.py"))],
+                [sys.executable, program],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -110,9 +112,15 @@ class Host:
             raise RuntimeError(self.why_not("The cluster did not start"))
         self.ticket.update(json.loads(answer))
         if ticket is None:
-            file = self.folder / "ticket.json"
-            file.touch(0o600)
-            file.write_text(json.dumps({**self.ticket, "id": self.folder.name}))
+            self._write("ticket.json", json.dumps({**self.ticket, "id": self.folder.name}))
+        self._write("host.json", json.dumps(settings))
+        command = shlex.join([sys.executable, program, "leave", str(self.folder)])
+        self._write("leave", f"#!/bin/sh\nexec {command}\n", 0o700)
+
+    def _write(self, name: str, text: str, mode: int = 0o600) -> None:
+        file = self.folder / name
+        file.touch(mode)
+        file.write_text(text)
 
     @property
     def runs(self) -> bool:

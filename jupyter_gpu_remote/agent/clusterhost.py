@@ -1,7 +1,7 @@
 """Scheduler and workers of a cluster on one machine: the program that `cluster.Host` starts.
 
 The first line of its input says what to do; it ends where its input ends. Each worker's process has it as its
-main module, too.
+main module, too. ``clusterhost.py leave FOLDER`` takes a machine out of a cluster, unless it computes.
 """
 
 from __future__ import annotations
@@ -48,7 +48,8 @@ async def serve(settings: Mapping[str, Any], over: Any) -> None:
     if not ticket["address"]:
         at = {"host": settings["host"], "port": 0, "dashboard_address": "127.0.0.1:0"}
         scheduler = await Scheduler(protocol="tls", security=keys, **at)
-        told = {"address": scheduler.address, "dashboard": scheduler.http_server.port}
+        told = {"address": scheduler.address}
+        await _open_dashboard(settings["folder"], scheduler.http_server.port)
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # what tasks print goes to the log
     answers.write(json.dumps(told) + "\n")
@@ -82,6 +83,43 @@ async def _run(nannies: Sequence[Any], scheduler: Any, answers: Any) -> None:
     await asyncio.gather(*nannies)
     answers.write("up\n")
     await asyncio.gather(*(one.finished() for one in ([scheduler] if scheduler else nannies)))
+
+
+async def _open_dashboard(folder: str, port: int) -> None:
+    """Have a socket that this user alone may use lead to the dashboard: it is reached through SSH."""
+
+    async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            back, forth = await asyncio.open_connection("127.0.0.1", port)
+            await asyncio.gather(_copy(reader, forth), _copy(back, writer))
+
+    with contextlib.suppress(OSError):  # its name is too long for a socket
+        await asyncio.start_unix_server(pass_on, f"{folder}/dashboard")
+
+
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(OSError):
+        while data := await reader.read(_LINE):
+            writer.write(data)
+            await writer.drain()
+    writer.close()
+
+
+async def leave(folder: Path) -> int:
+    """Have what this machine's workers hold go to others; return how many tasks they have, then it stays."""
+    settings = json.loads((folder / "host.json").read_text())
+    sys.path[:] = settings["path"]
+    from distributed.core import rpc
+
+    keys = security(settings["ticket"]).get_connection_args("client")
+    async with rpc(settings["ticket"]["address"], connection_args=keys) as scheduler:
+        known = (await scheduler.identity(n_workers=-1))["workers"]
+        name = f"{settings['machine']}:"
+        ours = [address for address, worker in known.items() if str(worker["name"]).startswith(name)]
+        tasks = await scheduler.processing(workers=ours)
+        if not (busy := sum(map(len, tasks.values()))) and ours:
+            await scheduler.retire_workers(workers=ours, close_workers=False, remove=True)
+        return busy
 
 
 async def main() -> None:
@@ -125,4 +163,7 @@ def dask_setup(worker: Any) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    if sys.argv[1:2] == ["leave"]:
+        print(asyncio.run(leave(Path(sys.argv[2]))))
+    else:
+        asyncio.run(main())

@@ -2,14 +2,33 @@
 
 from __future__ import annotations
 
+import urllib.request
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
+from jupyter_gpu_remote.config import load_settings
+from jupyter_gpu_remote.providers.base import load_provider
+from jupyter_gpu_remote.registry import Registry
 from tests.notebooks import Notebook, notebook
 
-NAMES = "sorted({w['name'].rpartition(':')[0] for w in remote_client().scheduler_info()['workers'].values()})"
+SEE = """
+import time
+def see(without, count):
+    while True:
+        workers = remote_client().scheduler_info(-1)["workers"].values()
+        machines = {worker["name"].rpartition(":")[0] for worker in workers} - without
+        if len(machines) == count:
+            return sorted(machines)
+        time.sleep(0.05)
+"""
+WAIT = """
+from pathlib import Path
+import time
+def wait(file):
+    while not Path(file).exists():
+        time.sleep(0.05)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -24,9 +43,16 @@ def book(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Notebook]:
             yield opened
 
 
+@pytest.fixture(autouse=True)
+def own_state(book: Notebook, monkeypatch: pytest.MonkeyPatch) -> None:
+    """See the machines of the notebook."""
+    state = book.run("import os; print(os.environ['JUPYTER_GPU_REMOTE_DIR'])").text.strip()
+    monkeypatch.setenv("JUPYTER_GPU_REMOTE_DIR", state)
+
+
 def test_a_cell_has_the_workers_of_both_machines(book: Notebook) -> None:
     (book.folder / "beside.py").write_text("def where():\n    import os; return os.environ['HOME']\n")
-    ran = book.remote(f"import beside\nclient = remote_client()\nprint(len({NAMES}))")
+    ran = book.remote(f"import beside\nclient = remote_client()\n{SEE}\nprint(len(see(set(), 2)))")
     assert not ran.error, ran.error
     assert ran.text == "2\n"
     assert book.remote("print(len(set(client.run(beside.where).values())))").text == "2\n"
@@ -68,3 +94,52 @@ def test_a_rank_that_raises_is_shown_with_its_last_lines(book: Notebook) -> None
     raises = "if rank == 1: raise ValueError('no such layer')\ndist.barrier()\n"
     ran = book.remote(TRAINING + raises, "--launch torchrun")
     assert "Rank 1 on" in ran.error and "ValueError: no such layer" in ran.error, ran.error
+
+
+def test_the_dashboard_is_reached_through_the_tunnel(book: Notebook) -> None:
+    assert not book.remote("client = remote_client()").error
+    said = book.run("%remote dashboard").text.strip()
+    with urllib.request.urlopen(said.replace("/status", "/health"), timeout=20) as answer:
+        assert answer.read() == b"ok"
+
+
+def test_machines_are_listed_with_what_they_are_for(book: Notebook) -> None:
+    head, worker = Registry().machines()
+    listed = book.run("%remote list").text
+    assert worker.head == head.name
+    assert f"beside {head.name}" in listed and "this notebook" in listed
+
+
+def test_a_machine_that_computes_is_not_deleted_and_one_that_does_not_is(book: Notebook) -> None:
+    stop = str(book.folder / "stop")
+    ran = book.remote(
+        f"{WAIT}\nfutures = client.map(wait, [{stop!r}] * 2 * len(client.nthreads()), pure=False)"
+    )
+    assert not ran.error, ran.error
+    refused = book.run("%remote up --machines 1")
+    assert refused.error.startswith("ConflictError") and "no machine was deleted" in refused.error
+    (book.folder / "stop").touch()
+    assert not book.remote("client.gather(futures)").error
+    shrunk = book.run("%remote up --machines 1")
+    assert not shrunk.error, shrunk.error
+    assert len(Registry().machines()) == 1
+    grown = book.run("%remote up --machines 2")
+    assert not grown.error, grown.error
+    assert book.remote(f"{SEE}\nprint(len(see(set(), 2)))").text == "2\n"
+
+
+def test_a_worker_machine_that_ends_is_replaced_while_a_cell_runs(book: Notebook) -> None:
+    head, worker = Registry().machines()
+    request = book.send(f"%%remote\n{SEE}\nprint(see({{{worker.name!r}}}, 2))")
+    load_provider("local", load_settings()).delete(worker.provider_id)
+    ran = book.wait(request)
+    (other,) = [m.name for m in Registry().machines() if m.head == head.name]
+    assert ran.text == f"{sorted([head.name, other])}\n"
+    assert other != worker.name and f"{other} (" in ran.stream("stderr")
+    assert "takes the place of" in ran.stream("stderr")
+
+
+def test_down_deletes_all_machines_of_the_notebook(book: Notebook) -> None:
+    ran = book.run("%remote down --yes")
+    assert not ran.error, ran.error
+    assert not Registry().machines()

@@ -1,0 +1,67 @@
+"""Dask's dashboard in a browser here: an address of this computer that leads to it, through SSH."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+
+from .errors import JobError, TransportError
+from .machine import LiveMachine
+from .notebook import Notebook
+from .transport.base import Stream
+
+_NEWEST = 'cd "$HOME/.gpu-remote/cluster" && ls -t -d "$PWD"/*/dashboard'
+_PIECE = 1 << 16
+_open: dict[str, int] = {}
+"""The ports of this computer that lead to dashboards, by where those are."""
+
+
+def dashboard(notebook: Notebook) -> str:
+    """Return the address of the dashboard of the newest cluster on a notebook's machine.
+
+    It works as long as this process runs.
+
+    Raises:
+        JobError: There is no cluster.
+    """
+    live = notebook.live
+    found = live.transport.run(["sh", "-c", _NEWEST]).stdout.decode().splitlines() if live else []
+    if not live or not found:
+        raise JobError(
+            "There is no Dask cluster on this notebook's machine.",
+            hint="A cell that calls remote_client() starts one.",
+        )
+    where = f"{live.machine.name} {found[0]}"
+    if where not in _open:
+        _open[where] = _serve(live, found[0])
+    return f"http://127.0.0.1:{_open[where]}/status"
+
+
+def _serve(live: LiveMachine, path: str) -> int:
+    """Listen on this computer alone, and have every connection lead to a socket of the machine."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def accept() -> None:
+        while True:
+            here, _ = listener.accept()
+            threading.Thread(target=_join, args=(here, live, path), name="dashboard", daemon=True).start()
+
+    threading.Thread(target=accept, name="dashboard", daemon=True).start()
+    return int(listener.getsockname()[1])
+
+
+def _join(here: socket.socket, live: LiveMachine, path: str) -> None:
+    with contextlib.closing(here), contextlib.suppress(OSError, TransportError):
+        there = live.transport.connect_unix(path)
+        with contextlib.closing(there):
+            back = threading.Thread(target=_copy, args=(there, here), name="dashboard", daemon=True)
+            back.start()
+            _copy(here, there)
+
+
+def _copy(source: socket.socket | Stream, target: socket.socket | Stream) -> None:
+    with contextlib.suppress(OSError):
+        while data := source.recv(_PIECE):
+            target.sendall(data)
+    target.close()
