@@ -63,6 +63,7 @@ class GpuRemoteServer(ExtensionApp):  # type: ignore[misc]  # untyped here
 
     def _reap(self) -> None:
         reap_in_background(self.hub.registry)
+        self.hub.launches.take_over(self.hub.jobs)
 
     def _tell_of_machine(self, notice: dict[str, Any]) -> None:
         self._emit(MACHINE, notice)

@@ -26,6 +26,7 @@ from ..verbs import Desk, down, standby, there
 from ..verbs import mount as mounting
 from ..verbs.visit import Visit, attach_to
 from .clouds import Clouds
+from .interrupted import Launches
 from .jobs import Job, Jobs
 from .kernelspecs import PERMANENT, spec_name
 from .offered import Offered
@@ -60,6 +61,7 @@ class Hub:
     runs: Runs = field(init=False)
     offered: Offered = field(init=False)
     clouds: Clouds = field(init=False)
+    launches: Launches = field(init=False)
 
     def __post_init__(self) -> None:
         self.jobs = Jobs(self.tell)
@@ -67,6 +69,7 @@ class Hub:
         self.runs = Runs(self.registry, self.settings, self.visits, self.path_of, self.tell_of_run)
         self.offered = Offered(self.registry, self.settings)
         self.clouds = Clouds(self.settings)
+        self.launches = Launches(self.registry)
 
     def settings(self, **given: Any) -> GpuRemote:
         """Return the user's settings as they are now, with those `given` on top.
@@ -145,7 +148,10 @@ class Hub:
                 live.open(job.report)
 
         request = options.request(config)
-        with contextlib.closing(_Listening(self.registry, job)) as registry:
+        with (
+            self.launches.under_way(job) as known,
+            contextlib.closing(_Listening(self.registry, job, known)) as registry,
+        ):
             fleet = Fleet(config, registry)
             machine = fleet.find(request, "")
             if machine is None:
@@ -243,11 +249,12 @@ class Hub:
 class _Listening(Registry):
     """The registry, which tells a launch the name of its machine as soon as there is one."""
 
-    def __init__(self, registry: Registry, job: Job) -> None:
+    def __init__(self, registry: Registry, job: Job, known: Callable[[], None]) -> None:
         super().__init__(registry.path)
-        self._job = job
+        self._job, self._known = job, known
 
     def add(self, machine: Machine) -> None:
         """Write down a new machine."""
-        super().add(machine)
         self._job.machine = machine.name
+        self._known()
+        super().add(machine)

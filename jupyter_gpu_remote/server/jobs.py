@@ -36,12 +36,21 @@ class Job:
         machine: The machine; None for one that is to be launched.
         request: What was asked for, of a launch.
         tell: Called when there is something new.
+        id: Of a job that goes on after another server's; otherwise a new one.
+        interrupted: Whether it is a job of a server that died in it.
     """
 
     def __init__(
-        self, kind: str, machine: str | None, request: Mapping[str, Any] | None, tell: Callable[[Job], None]
+        self,
+        kind: str,
+        machine: str | None,
+        request: Mapping[str, Any] | None,
+        tell: Callable[[Job], None],
+        id: str = "",
+        interrupted: bool = False,
     ) -> None:
-        self.id = uuid.uuid4().hex[:12]
+        self.id = id or uuid.uuid4().hex[:12]
+        self.interrupted = interrupted
         self.kind, self.machine, self.request = kind, machine, request
         self.state = "running"
         self.phase = self.text = ""
@@ -59,7 +68,8 @@ class Job:
     @property
     def cancellable(self) -> bool:
         """Whether it can be undone; what is being deleted is better deleted."""
-        return self.state == "running" and self.kind in ("launch", "start") and not self._settled
+        undoes = self.kind in ("launch", "start") and not self.interrupted
+        return self.state == "running" and undoes and not self._settled
 
     def report(self, phase: str, text: str) -> None:
         """Note what is going on, as `fleet` tells it.
@@ -137,6 +147,7 @@ class Job:
             "began_at": self.began_at,
             "ended_at": self.ended_at or None,
             "cancellable": self.cancellable,
+            "interrupted": self.interrupted,
             "problem": self.problem,
         }
 
@@ -171,14 +182,16 @@ class Jobs:
         work: Callable[[Job], None],
         machine: str | None = None,
         request: Mapping[str, Any] | None = None,
+        id: str = "",
+        interrupted: bool = False,
     ) -> Job:
-        """Begin a job and return it.
+        """Begin a job and return it; see `Job` for the arguments.
 
         Raises:
             ConflictError: Another job works on that machine.
             RefusedError: There are too many.
         """
-        job = Job(kind, machine, request, self._tell)
+        job = Job(kind, machine, request, self._tell, id, interrupted)
         job.thread = threading.Thread(target=job.run, args=(work,), name=f"{kind} {job.id}", daemon=True)
         with self._lock:
             running = [j for j in self._jobs.values() if not j.ended_at]

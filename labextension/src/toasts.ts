@@ -23,6 +23,9 @@ export function toastLaunches(
       return;
     }
     const id = shown.get(job.id);
+    if (id === '') {
+      return;
+    }
     const what = job.request?.gpu || trans.__('a machine');
     if (isRunning(job)) {
       const steps = job.steps ? ` (${job.step}/${job.steps})` : '';
@@ -33,6 +36,13 @@ export function toastLaunches(
         const actions = [show(commands, trans)];
         shown.set(job.id, Notification.emit(message, 'in-progress', { autoClose: false, actions }));
       }
+    } else if (!id && job.interrupted && wanted()) {
+      // nobody on this page saw it begin
+      shown.set(job.id, '');
+      Notification.emit(job.problem?.message ?? job.said.join(' '), 'warning', {
+        autoClose: false,
+        actions: [show(commands, trans)]
+      });
     } else if (id) {
       shown.delete(job.id);
       Notification.update({ id, ...ending(job, what, machines, commands, trans) });

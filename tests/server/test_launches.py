@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import signal
+import socket
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -14,6 +16,7 @@ from .events import MACHINE, Events
 from .served import Client, Server
 
 T4 = {"gpu": "T4", "cloud": "fake"}
+DEAD = {"host": socket.gethostname(), "pid": 2**22 + 1, "started": 1.0}
 
 
 def start_slow(server: Server) -> Server:
@@ -118,10 +121,45 @@ def test_a_server_that_is_killed_in_a_launch_cleans_up_when_it_is_back(own_slow:
     client = own_slow.start().client()
     wait_for(lambda: client.get("Machine", f"machines/{name}")["state"] == "gone", "the clean-up", 60)
     assert rented(own_slow) == []
+    wait_for(lambda: own_slow.registry.events()[-1].kind == "reaped", "what the clean-up says")
     activity = client.get("Activity", "activity")
     (told,) = [e for e in activity["events"] if e["kind"] == "reaped"]
     assert told["machine"] == name and "deleted" in told["text"]
     assert client.get("Activity", "activity", since=activity["last"])["events"] == []
+
+    wait_for(lambda: client.get("JobList", "jobs")["jobs"][0]["ended_at"], "what became of the launch")
+    (job,) = client.get("JobList", "jobs")["jobs"]
+    assert (job["state"], job["interrupted"], job["request"]) == ("failed", True, T4)
+    assert name in job["problem"]["message"] and "deleted" in job["problem"]["message"]
+    assert job["problem"]["hint"] and not job["problem"]["billed"]
+    assert client.ask("DELETE", f"jobs/{job['id']}").status == 204
+    own_slow.end()
+    assert own_slow.start().client().get("JobList", "jobs") == {"jobs": []}
+
+
+def test_a_launch_that_was_ready_when_its_server_was_killed_goes_on(own_slow: Server) -> None:
+    client = own_slow.client()
+    name = client.job(client.ask("POST", "launches", {"cloud": "local"}))["machine"]
+    (own_slow.folder / "state" / "launches" / "abc.json").write_text(
+        json.dumps({"owner": DEAD, "request": {"cloud": "local"}, "machine": name})
+    )
+    own_slow.end()
+    client = own_slow.start().client()
+    wait_for(lambda: client.get("JobList", "jobs")["jobs"], "what became of the launch")
+    (job,) = client.get("JobList", "jobs")["jobs"]
+    assert (job["state"], job["interrupted"], job["machine"]) == ("done", True, name)
+    assert "goes on" in job["said"][0]
+
+
+def test_a_launch_that_had_rented_nothing_when_its_server_was_killed_says_so(own_server: Server) -> None:
+    folder = own_server.folder / "state" / "launches"
+    folder.mkdir()
+    (folder / "abc.json").write_text(json.dumps({"owner": DEAD, "request": {"gpu": "T4"}, "machine": None}))
+    (folder / "broken.json").write_text("{")
+    client = own_server.start().client()
+    wait_for(lambda: client.get("JobList", "jobs")["jobs"], "what became of the launch")
+    (job,) = client.get("JobList", "jobs")["jobs"]
+    assert job["problem"]["code"] == "interrupted" and "before anything" in job["problem"]["message"]
 
 
 def test_a_server_that_is_stopped_in_a_launch_undoes_it(own_slow: Server) -> None:

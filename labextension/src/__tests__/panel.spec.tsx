@@ -112,3 +112,25 @@ test('the form sends what is chosen', async () => {
   const sent = asked.find(({ path }) => path === 'launches');
   expect(sent?.body).toMatchObject({ gpu: 'A100-80GB', spot: true, idle: 30 });
 });
+
+test('a launch whose server died says whether it was undone or goes on', async () => {
+  const problem = {
+    code: 'interrupted',
+    message: 'The server ended while it launched A100. It is deleted.',
+    billed: '',
+    hint: 'Launch it again.'
+  };
+  const { run, says, machines } = await shown({
+    jobs: [job({ state: 'failed', interrupted: true, machine: 'calm-otter', problem })]
+  });
+  screen.getByText('The server ended while it launched A100.');
+  fireEvent.click(screen.getByText('Try again'));
+  expect(run).toHaveBeenCalledWith(CommandIDs.launch, { request: { gpu: 'A100' } });
+
+  says.machines = [machine()];
+  says.jobs = [
+    job({ state: 'done', interrupted: true, machine: 'calm-otter', said: ['It goes on.'] })
+  ];
+  await act(() => machines.refresh());
+  expect(screen.getByRole('status').textContent).toMatch(/It goes on\..*Dismiss/);
+});

@@ -67,6 +67,7 @@ export function job(given: Partial<Api.Job> = {}): Api.Job {
     began_at: NOW - 20,
     ended_at: null,
     cancellable: true,
+    interrupted: false,
     problem: null,
     ...given
   };

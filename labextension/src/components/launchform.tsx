@@ -52,13 +52,20 @@ export function LaunchForm(props: {
   };
 
   const help = (name: string): string => settings?.help[name] ?? '';
-  const text = (name: keyof Form, label: string, title: string, unit = ''): React.JSX.Element => (
+  const text = (
+    name: keyof Form,
+    label: string,
+    title: string,
+    unit = '',
+    hint = ''
+  ): React.JSX.Element => (
     <label title={title}>
       <span>{label}</span>
       <span className="jp-GpuRemote-field">
         <input
           name={name}
           value={String(form[name])}
+          placeholder={hint}
           inputMode={unit ? 'decimal' : 'text'}
           onChange={event => {
             setForm({ ...form, [name]: event.target.value });
@@ -141,7 +148,13 @@ export function LaunchForm(props: {
       </div>
       <div className="jp-GpuRemote-fields">
         <div className="jp-GpuRemote-wide">
-          {text('mount', trans.__('mount a bucket'), help('mount'))}
+          {text(
+            'mount',
+            trans.__('mount a bucket'),
+            help('mount'),
+            '',
+            's3://bucket/folder:~/data'
+          )}
         </div>
       </div>
       <Estimate {...offers} cloud={form.cloud} />

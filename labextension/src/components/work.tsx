@@ -65,6 +65,16 @@ export function Problems(props: {
       </ProblemBox>
     );
   }
+  if (job?.interrupted && job.state === 'done') {
+    return (
+      <div role="status" className="jp-GpuRemote-notice">
+        <p>{job.said.join(' ')}</p>
+        <div className="jp-GpuRemote-actions">
+          <Dismiss job={job} />
+        </div>
+      </div>
+    );
+  }
   if (!job?.problem) {
     return null;
   }
