@@ -1,6 +1,6 @@
 /** Notebooks and where they run: kernels switched to a machine and back, cells sent there. */
 
-import { Dialog, type ISessionContext, showDialog } from '@jupyterlab/apputils';
+import { Dialog, type ISessionContext, Notification, showDialog } from '@jupyterlab/apputils';
 import { type INotebookTracker, NotebookActions, type NotebookPanel } from '@jupyterlab/notebook';
 import type { TranslationBundle } from '@jupyterlab/translation';
 import { type ISignal, Signal } from '@lumino/signaling';
@@ -35,7 +35,12 @@ export class Notebooks {
     _tracker?.currentChanged.connect(tell);
     _tracker?.activeCellChanged.connect(tell);
     _tracker?.widgetAdded.connect((_, panel) => {
-      panel.sessionContext.kernelChanged.connect(tell);
+      panel.sessionContext.kernelChanged.connect((_, { newValue }) => {
+        if (newValue) {
+          this._noticeKernel(panel, newValue.name);
+        }
+        tell();
+      });
       panel.context.pathChanged.connect(tell);
     });
   }
@@ -81,6 +86,7 @@ export class Notebooks {
     if (carry) {
       await this._carry(panel.sessionContext, machine);
     }
+    this._switched.add(panel);
     await change(panel.sessionContext, kernel ?? machine.kernel ?? KERNEL);
     return true;
   }
@@ -115,6 +121,38 @@ export class Notebooks {
     await NotebookActions.run(panel.content, panel.sessionContext);
   }
 
+  /** Say once that variables stayed behind, when a machine was picked where nothing asks about them. */
+  private _noticeKernel(panel: NotebookPanel, name: string): void {
+    const before = this._kernels.get(panel);
+    this._kernels.set(panel, name);
+    const asked = this._switched.delete(panel) || this._warned.has(panel);
+    if (asked || !before || before === name || !name.startsWith(KERNEL) || !hasRun(panel)) {
+      return;
+    }
+    this._warned.add(panel);
+    if (!before.startsWith(KERNEL)) {
+      this._before.set(panel, before);
+    }
+    const trans = this._trans;
+    const title = basename(panel.context.path);
+    Notification.emit(
+      trans.__(
+        '%1 has a fresh kernel over there: the variables of the one before stayed behind. “Run here” in the panel GPU machines can take them along.',
+        title
+      ),
+      'warning',
+      {
+        autoClose: 20_000,
+        actions: [
+          {
+            label: trans.__('Run all cells'),
+            callback: () => void NotebookActions.runAll(panel.content, panel.sessionContext)
+          }
+        ]
+      }
+    );
+  }
+
   private _line(panel: NotebookPanel): string {
     const usable = this._machines.machines.filter(machine => machine.actions.includes('connect'));
     const [only] = usable;
@@ -129,10 +167,7 @@ export class Notebooks {
     if (!kernel.startsWith(KERNEL)) {
       this._before.set(panel, kernel);
     }
-    const ran = panel.content.widgets.some(
-      cell => cell.model.type === 'code' && cell.model.sharedModel.toJSON().execution_count
-    );
-    if (!ran || !kernel || this._warned.has(panel)) {
+    if (!hasRun(panel) || !kernel || this._warned.has(panel)) {
       return false;
     }
     const trans = this._trans;
@@ -176,7 +211,16 @@ export class Notebooks {
 
   private readonly _changed = new Signal<this, void>(this);
   private readonly _warned = new WeakSet<NotebookPanel>();
+  private readonly _switched = new WeakSet<NotebookPanel>();
+  private readonly _kernels = new WeakMap<NotebookPanel, string>();
   private readonly _before = new WeakMap<NotebookPanel, string>();
+}
+
+/** Whether a cell of it was run, so that there may be variables. */
+function hasRun(panel: NotebookPanel): boolean {
+  return panel.content.widgets.some(
+    cell => cell.model.type === 'code' && cell.model.sharedModel.toJSON().execution_count
+  );
 }
 
 async function change(context: ISessionContext, name: string): Promise<void> {
