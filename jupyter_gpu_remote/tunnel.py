@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+from pathlib import PurePosixPath
 
 from .errors import JobError, TransportError
 from .machine import LiveMachine
 from .notebook import Notebook
 from .transport.base import Stream
 
-_NEWEST = 'cd "$HOME/.gpu-remote/cluster" && ls -t -d "$PWD"/*/dashboard'
+_NEWEST = 'ls -t -d "$1"/dask-*'
 _PIECE = 1 << 16
 _open: dict[str, int] = {}
 """The ports of this computer that lead to dashboards, by where those are."""
@@ -26,7 +27,10 @@ def dashboard(notebook: Notebook) -> str:
         JobError: There is no cluster.
     """
     live = notebook.live
-    found = live.transport.run(["sh", "-c", _NEWEST]).stdout.decode().splitlines() if live else []
+    sockets = str(PurePosixPath(live.machine.agent_socket).parent) if live else ""
+    found = (
+        live.transport.run(["sh", "-c", _NEWEST, "sh", sockets]).stdout.decode().splitlines() if live else []
+    )
     if not live or not found:
         raise JobError(
             "There is no Dask cluster on this notebook's machine.",

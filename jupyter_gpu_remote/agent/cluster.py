@@ -22,6 +22,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ipykernel.connect import get_connection_file
+
 from . import imports
 from .clusterhost import security
 from .load import read_gpus
@@ -88,6 +90,8 @@ class Host:
             "ticket": self.ticket,
             "path": _path(),
             "folder": str(self.folder),
+            # beside the kernel's sockets: a socket's name must be short
+            "dashboard": str(Path(get_connection_file()).with_name(f"dask-{os.getpid()}")),
             "machine": os.environ.get(MACHINE) or os.uname().nodename,
             "workers": self.workers,
             "host": os.environ.get(ADDRESS) or own_address(),

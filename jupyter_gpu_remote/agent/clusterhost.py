@@ -49,7 +49,7 @@ async def serve(settings: Mapping[str, Any], over: Any) -> None:
         at = {"host": settings["host"], "port": 0, "dashboard_address": "127.0.0.1:0"}
         scheduler = await Scheduler(protocol="tls", security=keys, **at)
         told = {"address": scheduler.address}
-        await _open_dashboard(settings["folder"], scheduler.http_server.port)
+        await _open_dashboard(settings["dashboard"], scheduler.http_server.port)
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # what tasks print goes to the log
     answers.write(json.dumps(told) + "\n")
@@ -85,7 +85,7 @@ async def _run(nannies: Sequence[Any], scheduler: Any, answers: Any) -> None:
     await asyncio.gather(*(one.finished() for one in ([scheduler] if scheduler else nannies)))
 
 
-async def _open_dashboard(folder: str, port: int) -> None:
+async def _open_dashboard(path: str, port: int) -> None:
     """Have a socket that this user alone may use lead to the dashboard: it is reached through SSH."""
 
     async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -93,8 +93,8 @@ async def _open_dashboard(folder: str, port: int) -> None:
             back, forth = await asyncio.open_connection("127.0.0.1", port)
             await asyncio.gather(_copy(reader, forth), _copy(back, writer))
 
-    with contextlib.suppress(OSError):  # its name is too long for a socket
-        await asyncio.start_unix_server(pass_on, f"{folder}/dashboard")
+    with contextlib.suppress(OSError):  # its folder is gone, as when everything temporary is cleaned up
+        await asyncio.start_unix_server(pass_on, path)
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -133,6 +133,8 @@ async def main() -> None:
         await serve(settings, asyncio.ensure_future(lines.read()))
     finally:
         shutil.rmtree(settings["folder"], ignore_errors=True)
+        if not settings["ticket"]["address"]:
+            Path(settings["dashboard"]).unlink(missing_ok=True)
 
 
 class LaterPackages:
