@@ -6,6 +6,7 @@ what is the user's: limits, results, the table.
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 import time
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import trial as trial_module
-from .results import CANCELLED, FAILED, RUNNING, TIMED_OUT, Trial, log_of
+from .results import CANCELLED, FAILED, RUNNING, TIMED_OUT, WAITING, Trial, log_of
 from .trial import Program
 
 if TYPE_CHECKING:
@@ -27,7 +28,11 @@ _TURN = 0.1
 _FASTEST, _SLOWEST, _SHARE = 0.25, 2.0, 1 / 60
 """Seconds between two updates of the table, and their share of the time that the sweep has taken: what is
 watched for hours need not change four times a second."""
-_RESTART_LIMIT = 20.0
+_END_LIMIT, _RESTART_LIMIT = 3.0, 20.0
+_BLAMED = 4
+"""Times that a trial may be on a worker that dies, of which Dask fails it: three are forgiven."""
+_AGAIN = 2
+"""How often one that Dask blames is run again all the same, since it had not begun there: it only waited."""
 
 
 class Sweep:
@@ -97,6 +102,7 @@ class Sweep:
         finally:
             self._client.unsubscribe_topic(topic)
             self._futures.clear()
+            del self._shared
 
     def _submit(self, trials: Sequence[Trial]) -> None:
         from dask.utils import apply
@@ -104,7 +110,7 @@ class Sweep:
         if not trials:
             return
         given = [(trial.number, dict(trial.params)) for trial in trials]
-        keys = [f"trial-{self._program.topic}-{trial.number}" for trial in trials]
+        keys = [f"trial-{self._program.topic}-{trial.number}.{trial.blamed}" for trial in trials]
         futures = self._client.map(
             apply, [self._shared] * len(given), given, key=keys, pure=False, retries=self._retries
         )
@@ -192,10 +198,19 @@ class Sweep:
                 self._futures[number] = future
                 future.add_done_callback(lambda _, number=number: self._inbox.put(number))
                 continue
+            if self._is_innocent(trial, future):
+                trial.state, trial.blamed = WAITING, trial.blamed + 1
+                self._submit([trial])
+                continue
             self._settle(trial, future, result)
             ended.append(trial)
         self._tell(ended)
         self._propose()
+
+    def _is_innocent(self, trial: Trial, future: Future) -> bool:
+        """Return whether Dask blames a trial for the death of workers on which it had not begun."""
+        killed = future.status == "error" and _is_killed(future.exception())
+        return killed and trial.attempts < _BLAMED and trial.blamed < _AGAIN
 
     def _gathered(self, futures: Sequence[Future]) -> list[Any]:
         return list(self._client.gather(list(futures), errors="skip")) if futures else []
@@ -244,11 +259,14 @@ class Sweep:
         self._tell(trials)
 
     def _restart(self, workers: list[str]) -> None:
-        try:
-            self._client.run(trial_module.end_children, workers=workers, on_error="ignore")
-            self._client.restart_workers(workers, timeout=_RESTART_LIMIT, raise_for_error=False)
-        except Exception:  # a worker that is gone needs no end
-            return
+        """End the processes of workers; their nannies start others."""
+        with contextlib.suppress(Exception):  # one that is gone needs no end
+            self._client.run(trial_module.end_process, workers=workers, wait=False, on_error="ignore")
+            end = time.monotonic() + _END_LIMIT
+            while time.monotonic() < end and (left := self._client.nthreads().keys() & workers):
+                time.sleep(_TURN)
+            if left:  # what runs there does not let go of the interpreter
+                self._client.restart_workers(sorted(left), timeout=_RESTART_LIMIT, raise_for_error=False)
 
 
 def _value(result: Mapping[str, Any]) -> tuple[Any, str]:
@@ -263,12 +281,18 @@ def _value(result: Mapping[str, Any]) -> tuple[Any, str]:
         return None, f"Its value can't be made here: {type(error).__name__}: {error}"
 
 
+def _is_killed(error: BaseException | None) -> bool:
+    from distributed import KilledWorker
+
+    return isinstance(error, KilledWorker)
+
+
 def _why(future: Future) -> str:
     """Return why a trial failed."""
     if future.status != "error":
         return "The cluster has ended."
     error = future.exception()
-    if type(error).__name__ == "KilledWorker":
+    if _is_killed(error):
         return (
             "It ended the process that ran it, each time it was begun: too little memory, or a crash. "
             f"Its last worker was {error.last_worker.name}."

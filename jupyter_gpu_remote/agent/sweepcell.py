@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import types
 import uuid
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
@@ -183,4 +184,6 @@ def _emit(content: Mapping[str, Any]) -> None:
 
     kernel = getattr(get_ipython(), "kernel", None)
     if kernel is not None:
-        kernel.session.send(kernel.iopub_socket, MESSAGE, dict(content), parent=kernel.get_parent("shell"))
+        # as texts: JSON of messages has no nan
+        sent = {**content, "trials": [json.dumps(trial) for trial in content["trials"]]}
+        kernel.session.send(kernel.iopub_socket, MESSAGE, sent, parent=kernel.get_parent("shell"))

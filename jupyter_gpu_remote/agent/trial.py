@@ -14,6 +14,7 @@ import inspect
 import linecache
 import operator
 import os
+import signal
 import socket
 import sys
 import tempfile
@@ -272,13 +273,14 @@ class Place:
                 del sys.modules[name]
 
 
-def end_children() -> None:
-    """End the processes that this one has started, before it is ended itself."""
+async def end_process() -> None:
+    """End this process, and those that it has started; a coroutine, as for others Dask waits."""
     import psutil
 
     for child in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.Error):
             child.kill()
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _machine(worker: str) -> str:

@@ -151,6 +151,11 @@ def request(config: GpuRemote, cell: str) -> Request:
     Raises:
         ConfigurationError: An option can't be read, or they don't fit each other.
     """
+    if config.launch:
+        raise ConfigurationError(
+            "--sweep runs a cell many times, and --launch runs it on all machines at once.",
+            hint="Leave out one of them.",
+        )
     axes, goal = parse.space(config.sweep), parse.goal(config.optimize)
     limit = config.max_trials
     if goal:

@@ -62,10 +62,13 @@ def take(folder: Path, content: Mapping[str, Any]) -> None:
     if not _NAME.fullmatch(name) or not path.exists():  # a machine can't make us write elsewhere
         return
     known = read(path).trials
-    lines = [json.dumps(trial) for trial in content["trials"] if known.get(trial["trial"]) != trial]
+    fresh = [trial for trial in map(json.loads, content["trials"]) if known.get(trial["trial"]) != trial]
+    lines = list(map(json.dumps, fresh))
     if lines:
-        with path.open("a") as file:
-            file.write("".join(f"{line}\n" for line in lines))
+        with path.open("a+b") as file:
+            file.seek(max(0, file.tell() - 1))
+            torn = file.read() != b"\n"
+            file.write(b"\n" * torn + "".join(f"{line}\n" for line in lines).encode())
 
 
 def read(path: Path) -> Record:
