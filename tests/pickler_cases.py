@@ -401,7 +401,7 @@ def g(n):
     ),
     Case(
         "a coroutine function",
-        "f run",
+        "f run asyncio threading",
         """
 import asyncio, threading
 async def f(x):
