@@ -40,6 +40,7 @@ class KernelApp(IPKernelApp):  # type: ignore[misc]
     """ipykernel without a limit on unread output."""
 
     kernel_class = _import_ours().Kernel
+    outstream_class = "_gpu_remote.agent.stdio.Stream"
 
     def init_iopub(self, context: Any) -> None:
         """Bind IOPub; ZMQ's default drops what more than 1000 messages have piled up before."""
