@@ -1,36 +1,29 @@
-"""The machines beside a notebook's own, connected: the folder goes to them, and they join its cluster."""
+"""The machines beside a notebook's own, connected: the folder goes to them, they compute with it."""
 
 from __future__ import annotations
 
-import functools
-import json
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from .agent import wire
 from .config import GpuRemote
 from .errors import GpuRemoteError, KernelError
-from .exchange.ledger import Ledger
 from .fleet import Fleet
 from .group import workers_of
 from .kernel import RemoteKernel
 from .machine import LiveMachine
-from .messages import Execution, Message
+from .member import MODULE, Member
 from .model import Machine
-from .notebook import exchange_with, open_sync, remote_folder_of
 from .registry import Registry
 
-_UP_LIMIT = 120.0
-"""Seconds for a machine to join a cluster, its packages being there."""
 _AGAIN = 60.0
 """Seconds after which a machine that could not be reached is tried again."""
 _READ = 'cat "$HOME/.gpu-remote/cluster/$1"-*/ticket.json'
-_WRITE = 'umask 077; mkdir -p "$HOME/.gpu-remote/cluster"; cat > "$HOME/.gpu-remote/cluster/$1.json"'
+_NOTE = 'umask 077; mkdir -p "$HOME/.gpu-remote/cluster"; cat > "$HOME/.gpu-remote/cluster/$1.failed"'
 _FREE = """
 import socket, sys
 free = socket.create_server(("", 0))
@@ -42,134 +35,9 @@ except OSError:
     own = "127.0.0.1"
 print(own, free.getsockname()[1])
 """
-_NOTE = 'umask 077; mkdir -p "$HOME/.gpu-remote/cluster"; cat > "$HOME/.gpu-remote/cluster/$1.failed"'
 _LAUNCH = "__import__('_gpu_remote.agent.launch', fromlist=['*']).torchrun"
-_MODULE = "__import__('_gpu_remote.agent.cluster', fromlist=['*'])"
-START = f"{_MODULE}.start()"
+START = f"{MODULE}.start()"
 """The cell that has a kernel start a cluster."""
-
-
-def _silent(done: int, total: int, what: str) -> None:
-    pass
-
-
-class Member:
-    """One machine of a crew.
-
-    Args:
-        machine: It, ready.
-        kernel_id: The name of its kernel there.
-        folder: The notebook's folder here; None where it is not kept the same.
-    """
-
-    def __init__(
-        self,
-        machine: Machine,
-        kernel_id: str,
-        folder: Path,
-        synced: bool,
-        config: GpuRemote,
-        registry: Registry,
-    ) -> None:
-        self.name = machine.name
-        self.execution: Execution | None = None
-        self.on_leaving: Callable[[Member], None] = lambda member: None
-        """Told that the machine is taken back."""
-        self.said = ""
-        self.spoke = threading.Event()
-        """Set when a cell there has put something out, or ended."""
-        self._joined = ""
-        check = functools.partial(Fleet(config, registry).check, machine.name)
-        self.live = LiveMachine(machine, config, registry, check)
-        try:
-            self.live.open(lambda phase, text: None)
-            cwd = remote_folder_of(self.live, folder)
-            self.kernel = self.live.kernel(kernel_id, cwd, self, {})
-            self.kernel.on_end = self._ends
-            self.sync = open_sync(self.live, self.kernel, folder, _silent) if synced else None
-            known = self.kernel.open()
-            if self.sync is not None:
-                self.sync.meet(known["folder"], in_step=False)
-            self._namespace: dict[str, Any] = {}
-            where = self.live, self.kernel, cwd, registry, config, _silent
-            self._exchange = exchange_with(*where, self._namespace, Ledger(self._namespace))
-        except BaseException:
-            self.live.close()
-            raise
-
-    @property
-    def lives(self) -> bool:
-        """Whether its kernel is attached, or about to be again."""
-        return self.kernel.is_open
-
-    def _ends(self, event: Mapping[str, Any]) -> None:
-        if "leaving" in event:  # the kernel's thread must go on, for the files come through it
-            threading.Thread(target=self.on_leaving, args=(self,), daemon=True).start()
-
-    def message(self, message: Message) -> None:
-        """Take a message of its kernel."""
-        if message.channel == wire.IOPUB and message.type == "stream":
-            self.said += message.content["text"]
-            self.spoke.set()
-
-    def connection(self, text: str) -> None:
-        """Nothing is said of a connection: what it breaks is told when it is needed."""
-
-    def run(self, code: str, needs: Any) -> None:
-        """Start a cell that says something as soon as it is at work; wait for that.
-
-        Raises:
-            GpuRemoteError: It has failed.
-        """
-        while True:
-            self.said = ""
-            self.spoke.clear()
-            outgoing = self._exchange.pack("", auto=False, needs=lambda modules: needs)
-            execution = self.execution = self.kernel.execute(
-                code,
-                buffers=outgoing.parts,
-                allow_stdin=False,
-                store_history=False,
-                gpu_remote=outgoing.wish,
-            )
-            execution.future.add_done_callback(lambda _: self.spoke.set())
-            if not self.spoke.wait(_UP_LIMIT):
-                raise KernelError(f"{self.name} was not at work after {_UP_LIMIT:.0f} s.")
-            if not execution.future.done():
-                return
-            reply = execution.future.result()
-            if not (reply.get("gpu_remote") or {}).get("refused"):
-                if reply["status"] != "ok":
-                    raise KernelError(f"{reply['ename']}: {reply['evalue']}")
-                return
-            self._exchange.settle(outgoing, reply)
-
-    def stop(self) -> None:
-        """Interrupt what it runs, and wait for its end."""
-        if self.execution is not None and not self.execution.future.done():
-            self.kernel.interrupt()
-            with suppress(GpuRemoteError, TimeoutError):
-                self.execution.future.result(10)
-
-    def join(self, ticket: bytes, needs: Any) -> None:
-        """Have it work for a cluster, with the notebook's packages of now."""
-        key = f"{json.loads(ticket)['id']} {needs.key if needs else ''}"
-        if key == self._joined and self.execution is not None and not self.execution.future.done():
-            return
-        self.stop()
-        name = f"{self.kernel.id}-ticket"
-        self.live.transport.run(["sh", "-c", _WRITE, "sh", name], input=ticket).check()
-        self.run(
-            f"{_MODULE}.join(__import__('os').path.expanduser('~/.gpu-remote/cluster/{name}.json'))", needs
-        )
-        self._joined = key
-
-    def close(self) -> None:
-        """Let go of the machine; what it does goes on."""
-        if self.sync is not None:
-            self.sync.close()
-        self.kernel.close()
-        self.live.close()
 
 
 class Crew:
@@ -200,6 +68,7 @@ class Crew:
         self._warn = warn
         self.members: dict[str, Member] = {}
         self._failed: dict[str, float] = {}
+        self._silent: set[str] = set()
 
     def meet(self) -> bool:
         """Connect to those that are new, let go of those that are gone; return whether there are new ones."""
@@ -235,12 +104,15 @@ class Crew:
 
     def push(self) -> None:
         """Bring to all what changed here."""
-        self._each(self.members.values(), lambda member: member.sync and member.sync.push())
+        self._answering(lambda member: member.sync and member.sync.push())
 
     def pull(self) -> list[str]:
         """Bring here what changed there; return what is to be told."""
         said: list[str] = []
-        for member in list(self.members.values()):  # one after the other: two may have changed one file
+        for name in self._answering(
+            lambda member: None
+        ):  # one after the other: two may have changed one file
+            member = self.members[name]
             if member.sync is not None:
                 with suppress(GpuRemoteError):  # what is gone is told of when it is noticed
                     member.sync.remote_changed()
@@ -254,7 +126,7 @@ class Crew:
             needs: The packages that the notebook needs.
         """
         if ticket := self.ticket():
-            self._each(self.members.values(), lambda member: member.join(ticket, needs))
+            self._answering(lambda member: member.join(ticket, needs))
 
     def ticket(self) -> bytes:
         """Return what opens the cluster of the notebook's kernel; empty where there is none."""
@@ -274,7 +146,13 @@ class Crew:
         Returns:
             The cell to run in the notebook's kernel; it fails when a machine fails.
         """
-        members = list(self.members.values())[: count - 1]
+        members = [m for m in self.members.values() if m.name not in self._silent][: count - 1]
+        if 1 + len(members) < count:
+            raise KernelError(
+                f"{count} machines are asked for, and {1 + len(members)} answer.",
+                billed="They all still run.",
+                hint="Run the cell again in a minute: a machine that is lost is replaced. Or ask for fewer.",
+            )
         machine = self._head.machine
         address, port = (
             self._head.transport.run([machine.python, "-c", _FREE]).check().stdout.decode().split()
@@ -305,12 +183,26 @@ class Crew:
 
     def stop(self) -> None:
         """Interrupt what runs on all, and wait for its end."""
-        self._each(self.members.values(), Member.stop)
+        self._answering(Member.stop)
 
     def close(self) -> None:
         """Let go of all; what they do goes on."""
         while self.members:
             self.members.popitem()[1].close()
+
+    def _answering(self, do: Callable[[Member], Any]) -> dict[str, Any]:
+        """Do something with each machine that answers; others are told of once, and not waited for."""
+        members = list(self.members.values())
+        with ThreadPoolExecutor(max(1, len(members)), "machines") as pool:
+            silent = {
+                m.name
+                for m, answers in zip(members, pool.map(Member.answers, members), strict=True)
+                if not answers
+            }
+        for name in sorted(silent - self._silent):
+            self._warn(f"{name} does not answer: it is left out until it does.")
+        self._silent = silent
+        return self._each([m for m in members if m.name not in silent], do)
 
     def _each(self, of: Iterable[Any], do: Callable[[Any], Any]) -> dict[str, Any]:
         """Do something with each machine, at the same time; tell of those that fail, and go on without."""

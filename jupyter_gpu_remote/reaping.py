@@ -74,9 +74,15 @@ class Reaping:
                 return self._end_if_left(machine.name)
             if machine.state in (_S.STOPPING, _S.BOOTING):
                 return self._stop_if_left(machine.name)
+            if machine.head and self._registry.get(machine.head).state.final:
+                return self._end_without_head(machine)
             return self.end_if_gone(machine)
         except GpuRemoteError as e:
             return [f"{machine.name}: {e}"]
+
+    def _end_without_head(self, machine: Machine) -> list[str]:
+        self._delete(machine.name)
+        return [f"{machine.name}: deleted, {machine.head}, which it worked beside, has ended."]
 
     def _end_if_left(self, name: str) -> list[str]:
         try:

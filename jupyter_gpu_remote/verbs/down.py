@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import closing
 
 from ..errors import (
@@ -21,6 +23,8 @@ from .desk import Desk
 from .there import visit
 from .visit import Visit
 from .words import NAME, SHARED, argument
+
+_LOOK = 0.1
 
 
 @SHARED.verb(
@@ -49,8 +53,7 @@ def down(desk: Desk, name: str = "", all: bool = False, yes: bool = False) -> No
         names = ", ".join(f"{machine.name} ({machine.offer.title})" for machine in machines)
         if not desk.confirm(f"Delete {names}?"):
             raise GpuRemoteError("Nothing was deleted.", billed=f"{names}: still running.")
-    for machine in reversed(machines):  # workers before their head, or somebody might replace them
-        delete(desk, machine)
+    delete(desk, machines)
 
 
 def with_workers(registry: Registry, machine: Machine) -> list[Machine]:
@@ -116,12 +119,16 @@ def _drain(desk: Desk, there: Visit, anyway: bool) -> list[str]:
     return lost
 
 
-def delete(desk: Desk, machine: Machine) -> None:
-    """Delete one machine and wait until it is gone."""
-    notebook = desk.notebook
-    if notebook is not None and notebook.live is not None and notebook.live.machine.name == machine.name:
+def delete(desk: Desk, machines: Sequence[Machine]) -> None:
+    """Delete machines, all at the same time, and wait until they are gone."""
+    notebook, names = desk.notebook, [machine.name for machine in machines]
+    if notebook is not None and notebook.live is not None and notebook.live.machine.name in names:
         notebook.detach()
-    desk.report("deleting", machine.name)
-    desk.fleet.delete(machine.name, desk.report)
+    with ThreadPoolExecutor(len(machines), "delete") as pool:
+        ended = {name: pool.submit(desk.fleet.delete, name, lambda phase, text: None) for name in names}
+        while wait(ended.values(), _LOOK).not_done:
+            desk.report("deleting", ", ".join(name for name in names if not ended[name].done()))
     desk.report("", "")
-    desk.say(f"{machine.name} is deleted; it costs nothing any more.")
+    for name, one in ended.items():
+        one.result()
+        desk.say(f"{name} is deleted; it costs nothing any more.")
