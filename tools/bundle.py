@@ -2,7 +2,7 @@
 
 Hatchling asks for it when it makes a wheel or an sdist; ``python tools/bundle.py`` does it for a checkout,
 where JupyterLab then finds it by a link. An editable install goes without, so that Python can be worked on
-where there is no Node.js and no npm registry.
+where there is no Node.js and no npm registry. Wheels get their Python through `slim`.
 """
 
 from __future__ import annotations
@@ -12,17 +12,22 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # where hatchling does not look
+from tools.slim import slim_package
+
 NAME = "jupyter-gpu-remote"
 ROOT = Path(__file__).resolve().parent.parent
-BUNDLE = ROOT / "jupyter_gpu_remote" / "labextension"
+PACKAGE = ROOT / "jupyter_gpu_remote"
+BUNDLE = PACKAGE / "labextension"
 PACKAGES = [ROOT / name for name in ("package.json", "yarn.lock", ".yarnrc.yml")]
-SCHEMA = ROOT / "jupyter_gpu_remote" / "server" / "schema.json"
+SCHEMA = PACKAGE / "server" / "schema.json"
 TYPES = ROOT / "labextension" / "src" / "schema.d.ts"
 """Made from the schema by each build."""
 TOOLS = ["jupyter-builder>=1.2,<2"]
@@ -46,6 +51,14 @@ class BundleHook(BuildHookInterface):  # type: ignore[type-arg]
             place = f"share/jupyter/labextensions/{NAME}"
             build_data["shared_data"][str(BUNDLE)] = place
             build_data["shared_data"][str(ROOT / "labextension" / "install.json")] = f"{place}/install.json"
+            self._slim = tempfile.TemporaryDirectory()
+            for made, within in slim_package(PACKAGE, Path(self._slim.name)):
+                build_data["force_include"][str(made)] = f"{PACKAGE.name}/{within.as_posix()}"
+
+    def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
+        """Tidy up."""
+        if version != "editable" and self.target_name == "wheel":
+            self._slim.cleanup()
 
 
 def build() -> None:

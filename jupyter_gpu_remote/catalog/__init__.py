@@ -87,8 +87,11 @@ def _fits(machine: MachineType, request: GpuRequest) -> bool:
 def _prices(cloud: str) -> Mapping[str, Mapping[str, Price]]:
     found: dict[str, dict[str, Price]] = {}
     for row in _rows(f"{cloud}_prices.csv"):
-        price = Price(_dollars(row["on_demand"]), _dollars(row["spot"]))
-        found.setdefault(row["machine_type"], {})[row["region"]] = price
+        region = row.pop("region")
+        for machine_type, told in row.items():
+            if told:  # "on demand/spot"; else the region does not have it
+                on_demand, _, spot = told.partition("/")
+                found.setdefault(machine_type, {})[region] = Price(_dollars(on_demand), _dollars(spot))
     return found
 
 

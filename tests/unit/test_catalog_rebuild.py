@@ -272,9 +272,7 @@ def test_prices_of_other_markets_are_not_taken(other: dict[str, Any]) -> None:
 def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder that the catalog is read from, with two regions in it."""
     (tmp_path / "aws.csv").write_text("machine_type,gpu,count,gpu_memory,cpus,memory\nold,T4,1,16,4,15\n")
-    (tmp_path / "aws_prices.csv").write_text(
-        "# made\nmachine_type,region,on_demand,spot\nold,us-east-1,1,\nold,eu-west-1,2,0.5\n"
-    )
+    (tmp_path / "aws_prices.csv").write_text("# made\nregion,old\nus-east-1,1/\neu-west-1,2/0.5\n")
     monkeypatch.setattr(catalog, "files", lambda package: tmp_path)
     for kept in (catalog.types, catalog._prices):
         kept.cache_clear()

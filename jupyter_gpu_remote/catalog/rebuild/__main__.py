@@ -59,11 +59,10 @@ def write(cloud: str, catalog: Catalog, folder: Path) -> None:
     with (folder / f"{cloud}_prices.csv").open("w", encoding="utf-8", newline="") as file:
         file.write(f"# Made on {datetime.date.today()} from {cloud}'s own answers.\n")
         lines = csv.writer(file, lineterminator="\n")
-        lines.writerow(["machine_type", "region", "on_demand", "spot"])
-        for machine in order:
-            for region, price in sorted(rows[machine.machine_type].items()):
-                spot, on_demand = _dollars(price.spot), _dollars(price.on_demand)
-                lines.writerow([machine.machine_type, region, on_demand, spot])
+        lines.writerow(["region", *(machine.machine_type for machine in order)])
+        for region in sorted({region for by_region in rows.values() for region in by_region}):
+            told = (rows[machine.machine_type].get(region) for machine in order)
+            lines.writerow([region, *map(_both, told)])
 
 
 def region_failed(region: str, catalog: Catalog) -> bool:
@@ -78,6 +77,10 @@ def _known(price: Price) -> bool:
 def _cells(machine: MachineType) -> list[str | int]:
     gpu_memory, memory = f"{machine.gpu_memory:g}", f"{machine.memory:g}"
     return [machine.machine_type, machine.gpu, machine.count, gpu_memory, machine.cpus, memory]
+
+
+def _both(price: Price | None) -> str:
+    return "" if price is None else f"{_dollars(price.on_demand)}/{_dollars(price.spot)}"
 
 
 def _dollars(value: float | None) -> str:

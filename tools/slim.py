@@ -1,0 +1,77 @@
+"""Leave out of a wheel what no program reads: comments, and docstrings of what no user calls.
+
+The wheel is downloaded at the start of many a session, and most of it is Python. Every line stays on its
+line, so tracebacks and links to the sources are right; the sdist and the repository have everything.
+"""
+
+from __future__ import annotations
+
+import ast
+import io
+import tokenize
+from collections.abc import Iterator
+from pathlib import Path
+
+DOCUMENTED = {"__init__.py", "config.py", "errors.py", "line.py", "magic.py", "model.py", "remote.py"}
+"""Modules whose docstrings `help` shows to users; those of providers/base.py too."""
+
+MAKERS = "catalog/rebuild"
+"""What only those need who have a checkout; pyproject.toml leaves it out of wheels."""
+
+Span = tuple[int, int, int, int]
+"""Of a piece of source: its first line and column, its last line and column; columns in UTF-8 bytes."""
+
+
+def slim(source: str, docstrings: bool = False) -> str:
+    """Return a module without its comments and, unless they are wanted, without its docstrings."""
+    lines = source.encode().splitlines(keepends=True)
+    spans = [(span, b"") for span in _comments(source)]
+    if not docstrings:
+        spans += _docstrings(ast.parse(source))
+    for (first, start, last, end), instead in sorted(spans, reverse=True):
+        after = lines[last][end:]
+        lines[first : last + 1] = [lines[first][:start] + instead] + [b""] * (last - first)
+        lines[last] += after
+        for number in range(first, last + 1):
+            lines[number] = lines[number].rstrip() + b"\n"
+    return b"".join(lines).decode()
+
+
+def _comments(source: str) -> Iterator[Span]:
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT and token.start != (1, 0):  # there it is for the system
+            line, column = token.start
+            start = len(token.line[:column].encode())
+            yield line - 1, start, line - 1, start + len(token.string.encode())
+
+
+def _docstrings(tree: ast.Module) -> Iterator[tuple[Span, bytes]]:
+    """Find strings that stand alone; where nothing else is in a body, something must take their place."""
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        for one in body if isinstance(body, list) else ():
+            match one:
+                case ast.Expr(ast.Constant(str()), end_lineno=int(last), end_col_offset=int(end)):
+                    needed = len(body) == 1 and not isinstance(node, ast.Module)
+                    yield (one.lineno - 1, one.col_offset, last - 1, end), b"..." if needed else b""
+
+
+def slim_package(package: Path, to: Path) -> Iterator[tuple[Path, Path]]:
+    """Write the modules of a package without what no program reads.
+
+    Args:
+        package: Its folder.
+        to: Where to write them.
+
+    Yields:
+        A written file, and its place within the package.
+    """
+    for file in sorted(package.rglob("*.py")):
+        place = file.relative_to(package)
+        if place.is_relative_to(MAKERS):
+            continue
+        made = to / place
+        made.parent.mkdir(parents=True, exist_ok=True)
+        wanted = place.as_posix() in {*DOCUMENTED, "providers/base.py"}
+        made.write_text(slim(file.read_text(encoding="utf-8"), wanted), encoding="utf-8")
+        yield made, place
