@@ -99,6 +99,7 @@ def detach_there(
     needs: Needs | None,
     listener: Listener,
     show: Callable[[str], None],
+    sweep: Sweep | None = None,
 ) -> Job:
     """Start a cell of a notebook that lies on a machine as a whole as a job.
 
@@ -109,6 +110,7 @@ def detach_there(
         needs: The packages that the notebook needs.
         listener: Gets the job's messages.
         show: Shows its live line.
+        sweep: What the cell is swept over, if it is.
     """
     kernel, live = notebook.kernel, notebook.live
     assert kernel is not None and live is not None
@@ -119,7 +121,8 @@ def detach_there(
         asking = exchange.pack("", auto=False)
         said = kernel.execute("", silent=True, store_history=False, gpu_remote=asking.wish)
         exchange.settle(asking, said.future.result())
-    lent = _Lent(kernel, exchange, ledger, cell, lambda execution: execution.future.result())
+    reads = sweep.reads if sweep else cell
+    lent = _Lent(kernel, exchange, ledger, reads, lambda execution: execution.future.result())
 
     def pack(exchange: Exchange) -> Outgoing:
         outgoing = exchange.pack("", auto=False, needs=lambda modules: needs)
@@ -130,7 +133,8 @@ def detach_there(
         saved = _bring(notebook, config, job, run.execution)
         line.end(" · ".join(filter(None, (described(job.row), saved, run.problem))))
 
-    work = Work(cell, title_of(cell), notebook.key, notebook.folder, nothing, pack, imports=lent.imports)
+    code = sweep.code if sweep else cell
+    work = Work(code, title_of(cell), notebook.key, notebook.folder, nothing, pack, imports=lent.imports)
     job = begin(live.machine, config, notebook.registry, work, listener, ended=ended)
     if not job.row.ended:
         line.end(f"job {job.id} runs on {job.machine}")

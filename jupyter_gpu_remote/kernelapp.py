@@ -20,7 +20,7 @@ from typing import Any
 
 from traitlets.config import Config
 
-from . import options
+from . import options, sweeps
 from .agent import wire
 from .config import GpuRemote, load_settings
 from .detached import detach_there
@@ -35,6 +35,7 @@ from .model import GpuRequest, Machine
 from .notebook import Notebook, notebook_key
 from .status import StatusLine, in_cell
 from .storage.following import Following
+from .sweeps import record
 from .sync import FolderSync
 from .typed import read_cell
 from .unready import KERNEL_INFO, Passage
@@ -167,7 +168,10 @@ class RelayKernel:
         except options.HelpRequested as help:
             self.front.say(cell, str(help))
             return self._succeed(cell)
+        sweep = sweeps.request(config, typed.code) if sweeps.wanted(config) else None
         if config.dry_run:
+            if sweep is not None:
+                self.front.say(cell, sweeps.told(sweep, {}))
             self.front.say(cell, plan_table(Fleet(config, notebook.registry), request))
             return self._succeed(cell)
         if not notebook.is_ready(request):
@@ -185,15 +189,21 @@ class RelayKernel:
                 self._status.end_progress()
             if pushed.sent:
                 self._bringer.folder_changed()
+        code = typed.code
+        if sweep is not None:
+            self._bringer.needs(sweep.packages, config.env)
+            sweep.begin(config, notebook.folder, lambda text: self._warn(cell, [text]))
+            code = sweep.code
         if config.detach:
             with self._interrupts.raised():
                 needs = self._bringer.needs(typed.code, config.env)
-                detach_there(notebook, config, typed.code, needs, InCell(self.front, cell), self._place(cell))
+                shown = InCell(self.front, cell), self._place(cell)
+                detach_there(notebook, config, typed.code, needs, *shown, sweep)
             return self._succeed(cell)
         with self._interrupts.raised():
             with_packages = self._bringer.bring(typed.code, notebook, config.env)
-        if with_packages or typed.code != cell.content["code"]:
-            cell.parts[3] = self.front.session.pack({**cell.content, "code": typed.code, **with_packages})
+        if with_packages or code != cell.content["code"]:
+            cell.parts[3] = self.front.session.pack({**cell.content, "code": code, **with_packages})
         self._run_there(notebook, cell, config.sync)
 
     def _carry_out_verbs(self, cell: Request, lines: list[str], notebook: Notebook) -> None:
@@ -297,6 +307,9 @@ class RelayKernel:
         execution = self._execution
         ours = execution is not None and message.parent_id == execution.msg_id
         if message.type == "iopub_welcome":
+            return
+        if message.type == record.MESSAGE:
+            record.take(Path.cwd(), message.content)
             return
         if message.type == "status" and (ours or not message.parent_id):
             return  # we say when a cell begins and ends; and we have started already

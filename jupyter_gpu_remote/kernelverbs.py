@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from . import options
@@ -15,6 +16,7 @@ from .messages import Message
 from .model import GpuRequest, Machine
 from .notebook import Notebook
 from .status import StatusLine
+from .sweeps import record
 from .verbs import SHARED, Desk, Verbs, split
 from .verbs.attach import Replay
 from .verbs.job import Job
@@ -86,7 +88,9 @@ class InCell:
 
     def message(self, message: Message) -> None:
         """Pass a message on as one of this cell."""
-        if message.type not in ("status", "execute_input", "execute_reply"):
+        if message.type == record.MESSAGE:
+            record.take(Path.cwd(), message.content)
+        elif message.type not in ("status", "execute_input", "execute_reply"):
             header, _, *rest = message.parts
             parts = [header, json.dumps(self.cell.header, default=str).encode(), *rest]
             self.front.pass_on(dataclasses.replace(message, parts=parts, parent=self.cell.header))

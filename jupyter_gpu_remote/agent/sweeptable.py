@@ -43,9 +43,9 @@ def bundle(trials: Sequence[Trial], folder: str, elapsed: float, over: str = "")
         over: The last word on a sweep that has ended.
     """
     line = over or progress(trials, elapsed)
-    shown = choose(trials, _ALL if over else _LIVE)
+    shown = trials[:_ALL] if over else choose(trials, _LIVE)
     hidden = len(trials) - len(shown)
-    return {"text/plain": as_text(trials, line), "text/html": _as_html(trials, shown, hidden, line, folder)}
+    return {"text/plain": as_text(trials, line, bool(over)), "text/html": _as_html(trials, shown, hidden, line, folder)}
 
 
 def progress(trials: Sequence[Trial], elapsed: float) -> str:
@@ -69,19 +69,16 @@ def count(trials: Sequence[Trial]) -> Counter[str]:
 
 
 def choose(trials: Sequence[Trial], most: int) -> Sequence[Trial]:
-    """Return the trials to show, in their order: what runs, what went wrong, and what ended last."""
-    if len(trials) <= most:
-        return trials
+    """Return the trials to show: what runs, what ended last (failures before others), what is to come."""
     running = [trial for trial in trials if trial.state == RUNNING]
-    running.sort(key=lambda trial: -trial.began)
-    ended = [trial for trial in trials if trial.ended]
-    ended.sort(key=lambda trial: -(trial.began + (trial.seconds or 0)))
-    failed = [trial for trial in ended if trial.state in (FAILED, TIMED_OUT)]
-    picked = {
-        t.number: t
-        for t in [*failed[: most // 8], *ended[: most // 8], *running, *ended, *trials][: 2 * most]
-    }
-    return sorted(list(picked.values())[:most], key=lambda trial: trial.number)
+    ended = sorted((t for t in trials if t.ended), key=lambda t: -(t.began + (t.seconds or 0)))
+    bad = [trial for trial in ended if trial.state in (FAILED, TIMED_OUT)][: most // 8]
+    good = [trial for trial in ended if trial not in bad]
+    # not all of the room for what runs
+    latest = good[: max(most // 8, most - len(running) - len(bad))]
+    room = most - len(bad) - len(latest)
+    waiting = [trial for trial in trials if trial.state == WAITING]
+    return [*running[:room], *bad, *latest, *waiting][:most]
 
 
 def span(seconds: float) -> str:
@@ -148,9 +145,9 @@ def _cells(trial: Trial, names: Sequence[str]) -> list[str]:
     ]
 
 
-def as_text(trials: Sequence[Trial], line: str) -> str:
+def as_text(trials: Sequence[Trial], line: str, over: bool) -> str:
     """Return the table as text."""
-    shown = choose(trials, _TEXT_ROWS)
+    shown = trials if over and len(trials) <= _TEXT_ROWS else choose(trials, _TEXT_ROWS)
     names = _columns(shown)
     rows = [["", *names, "", "", "", ""]]
     rows += [[*_cells(trial, names), _spark_text(curve(trial)[1])] for trial in shown]

@@ -191,10 +191,12 @@ def told(request: Request, namespace: Mapping[str, Any]) -> str:
     """Return what a sweep would run.
 
     Raises:
-        ConfigurationError: Nothing.
+        ConfigurationError: The trials can't be made.
     """
     if request.goal:
         return f"{request.limit} trials, chosen to {request.goal[0]}imize {request.goal[1]}."
+    if elsewhere := [axis["list"] for axis in request.axes if axis.get("list", "") not in ("", *namespace)]:
+        return f"The machine has {', '.join(elsewhere)}; how many trials there are is known there."
     try:
         trials = expand(request.axes, request.limit, namespace)
     except ValueError as e:

@@ -88,3 +88,39 @@ def test_an_interrupt_ends_what_runs_and_the_rest_is_run_on_demand(book: Noteboo
 def test_what_would_run_can_be_seen_before(book: Notebook) -> None:
     ran = book.remote("x", f"{LOCAL} --sweep x=range(12) --dry-run")
     assert "12 trials" in ran.text and "{'x': 0}" in ran.text and "7 more" in ran.text
+
+
+def test_a_sweep_is_a_job_when_it_is_detached(book: Notebook) -> None:
+    book.run("scale = 3")
+    request = book.send("%%remote --detach --sweep x=1,2\nprint('x is', x)\nx * scale")
+    ran = book.wait(request, until=lambda ran: any("done" in str(m.get("content")) for m in ran.messages))
+    assert not ran.error
+    assert "done" in book.run("%remote wait").text
+    assert value(book, "sorted(sweep.value.tolist())") == [3, 6]
+
+
+def test_the_kernel_on_the_machine_sweeps_too(tmp_path: Path) -> None:
+    with notebook(tmp_path, kernel_name="gpu-remote") as whole:
+        whole.run("%%remote --cloud local\nscale = 2\nconfigs = [{'a': 1}, {'a': 2}]")
+        ran = whole.run("%%remote --sweep configs --sweep b=0,1\nreport(loss=a)\n(a + b) * scale")
+        assert not ran.error
+        assert whole.run("print(sweep.value.tolist())").text == "[2, 4, 4, 6]\n"
+        (kept,) = tmp_path.glob("sweeps/*/results.jsonl")
+        assert len(kept.read_text().splitlines()) == 5
+    delete_all_machines()
+
+
+def test_results_that_came_are_here_when_the_machine_is_lost(tmp_path: Path) -> None:
+    cell = "import os, time\nif x > 1 and not os.path.exists('again'): time.sleep(600)\nx"
+    with notebook(tmp_path) as lost:
+        request = lost.send(f"%%remote --cloud local --sweep x=range(4)\n{cell}")
+        lost.wait(request, until=lambda ran: any("2 of 4" in str(m["content"]) for m in ran.messages))
+        delete_all_machines()
+        ran = lost.wait(request)
+        assert ran.error
+        assert value(lost, "sweep.value.tolist()") == [0, 1]
+        (tmp_path / "again").touch()
+        again = lost.remote(cell, "--cloud local --sweep x=range(4) --resume")
+        assert "4 done, 2 of them from before" in table(again)
+        assert value(lost, "sweep.value.tolist()") == [0, 1, 2, 3]
+    delete_all_machines()
