@@ -28,13 +28,14 @@ from .raised import remote_error
 from .reaper import reap_in_background
 from .registry import Registry
 from .status import StatusLine, in_terminal
+from .sweeps import OPTIONS, PACKAGES, Space, Trial, of_function, trial_of
 from .verbs.visit import Visit, machine_for
 from .wants import Wants
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_NOT_HERE = ("in_", "out", "auto_in", "detach", "dry_run", "machines", "launch")
+_NOT_HERE = ("in_", "out", "auto_in", "detach", "dry_run", "machines", "launch", *OPTIONS)
 """Options of a cell that mean nothing for a function."""
 _CALL = """\
 def gpu_remote_call(function, args, kwargs):
@@ -49,6 +50,11 @@ def gpu_remote_call(function, args, kwargs):
         except Exception:
             error = RuntimeError(f"{type(error).__name__}: {error}")
         return False, error, told
+gpu_remote_value = gpu_remote_call(*gpu_remote_work)
+del gpu_remote_work, gpu_remote_call
+"""
+_SWEEP = """\
+from _gpu_remote.agent.sweepcell import call as gpu_remote_call
 gpu_remote_value = gpu_remote_call(*gpu_remote_work)
 del gpu_remote_work, gpu_remote_call
 """
@@ -123,7 +129,7 @@ class Remote:
 
     def submit(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Have a function called as soon as a worker is free, and return its future."""
-        return self._pool.submit(self._call, function, args, kwargs)
+        return self._pool.submit(self._do, (function, args, kwargs))
 
     def map(self, function: Callable[..., T], *iterables: Iterable[Any]) -> list[T]:
         """Call a function for each item, as ``map`` does; return the values in the order of the items."""
@@ -134,6 +140,43 @@ class Remote:
             for future in futures:
                 future.cancel()
             raise
+
+    def sweep(
+        self,
+        function: Callable[..., Any],
+        space: Space,
+        *,
+        max_trials: int = 0,
+        timeout: float = 0,
+        retries: int = 0,
+        stop: str = "",
+        optimize: str = "",
+    ) -> list[Trial]:
+        """Call a function for each combination of values, on all GPUs of the machine, or else its cores.
+
+        A function that takes ``report`` is given one: ``report(step=1, loss=0.5)``.
+
+        Args:
+            function: Is called with the values by their names, each time in a process that nothing else uses.
+            space: ``{"lr": [0.1, 0.01], "seed": range(5)}``; a text is read as after ``--sweep lr=``, such as
+                ``"log(1e-5, 1e-1)"``. Or a list of dicts.
+            max_trials: The most trials; 0 for all.
+            timeout: Seconds that one may take; 0 for any time.
+            retries: How often one that fails is run again.
+            stop: Ends one early: ``"loss > 2 after 100"``.
+            optimize: Chooses values by the results so far: ``"min loss"``; `max_trials` says how many times.
+
+        Returns:
+            The trials, in order; those too that failed.
+
+        Raises:
+            ConfigurationError: The space can't be read.
+            GpuRemoteError: The machine does not answer, or the trials could not begin.
+        """
+        sweep, lists = of_function(space, max_trials, timeout, retries, stop, optimize)
+        self._wants.ran(PACKAGES[bool(optimize)])
+        rows = self._result(self._pool.submit(self._do, (function, sweep, lists), _SWEEP))
+        return [trial_of(row, sweep["name"]) for row in rows]
 
     def interrupt(self) -> None:
         """Interrupt the functions that run there."""
@@ -175,8 +218,8 @@ class Remote:
             self.interrupt()
             raise
 
-    def _call(self, function: Callable[..., T], args: Any, kwargs: Any) -> T:
-        """Call a function, in the thread of a worker."""
+    def _do(self, work: tuple[Any, ...], code: str = _CALL) -> Any:
+        """Do some work, in the thread of a worker."""
         worker: _Worker | None = getattr(self._own, "worker", None)
         if worker is None or not worker.kernel.is_open:
             worker = self._own.worker = _Worker(
@@ -188,7 +231,7 @@ class Remote:
         with self._lock:
             self._calls.add(worker)
         try:
-            well, value, told = worker.call(function, args, kwargs)
+            well, value, told = worker.call(work, code)
         finally:
             with self._lock:
                 self._calls.discard(worker)
@@ -197,7 +240,7 @@ class Remote:
                 self._warn(self._sync.pull().warnings())
         if not well:
             raise value from RemoteTraceback(told)
-        return value  # type: ignore[no-any-return]  # whatever the function gives
+        return value
 
     @staticmethod
     def _warn(warnings: list[str]) -> None:
@@ -236,14 +279,14 @@ class _Worker:
         self._ledger = Ledger(self._namespace)
         self._exchange = exchange_with(*where, self._namespace, self._ledger)
 
-    def call(self, function: Callable[..., Any], args: Any, kwargs: Any) -> tuple[bool, Any, str]:
+    def call(self, work: tuple[Any, ...], code: str) -> tuple[bool, Any, str]:
         """Call a function; return whether it went well, its value or error, and the traceback."""
         self._ledger.forget()  # over there nothing is kept of the call before
         self._ledger.epoch += 1
-        self._namespace["gpu_remote_work"] = function, args, kwargs
+        self._namespace["gpu_remote_work"] = work
         try:
             while True:
-                execution = self._send()
+                execution = self._send(code)
                 reply = execution.future.result()
                 self.files_changed = execution.files_changed
                 if reply["status"] != "ok":
@@ -255,13 +298,13 @@ class _Worker:
         finally:
             self._namespace.clear()
 
-    def _send(self) -> Execution:
+    def _send(self, code: str) -> Execution:
         with self._lock:  # what a notebook needs is found out by one at a time
             self._outgoing = self._exchange.pack(
                 "", ["gpu_remote_work"], ["gpu_remote_value"], False, self._needs
             )
         return self.kernel.execute(
-            _CALL,
+            code,
             buffers=self._outgoing.parts,
             allow_stdin=False,
             store_history=False,

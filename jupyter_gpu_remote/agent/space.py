@@ -58,6 +58,8 @@ def expand(
 
 def _choices(axis: Axis, lists: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
     if "values" in axis:
+        if not axis["values"]:
+            raise ValueError(f"{axis['name']} has no value")
         return [{axis["name"]: value} for value in axis["values"]]
     name = axis["list"]
     if name not in lists:

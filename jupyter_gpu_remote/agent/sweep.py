@@ -14,7 +14,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import trial as trial_module
+from . import trial as trialmodule
+from . import trialplace
 from .results import CANCELLED, FAILED, RUNNING, TIMED_OUT, WAITING, Trial, log_of
 from .trial import Program
 
@@ -85,7 +86,8 @@ class Sweep:
         """
         import cloudpickle
 
-        cloudpickle.register_pickle_by_value(trial_module)  # workers lack it
+        for module in (trialmodule, trialplace):
+            cloudpickle.register_pickle_by_value(module)  # workers lack it
         topic = self._program.topic
         self._client.subscribe_topic(topic, lambda event: self._inbox.put(event[1]))
         try:
@@ -261,7 +263,7 @@ class Sweep:
     def _restart(self, workers: list[str]) -> None:
         """End the processes of workers; their nannies start others."""
         with contextlib.suppress(Exception):  # one that is gone needs no end
-            self._client.run(trial_module.end_process, workers=workers, wait=False, on_error="ignore")
+            self._client.run(trialplace.end_process, workers=workers, wait=False, on_error="ignore")
             end = time.monotonic() + _END_LIMIT
             while time.monotonic() < end and (left := self._client.nthreads().keys() & workers):
                 time.sleep(_TURN)

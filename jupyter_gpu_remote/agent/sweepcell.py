@@ -71,6 +71,26 @@ def run(namespace: MutableMapping[str, Any], source: str, sweep: Mapping[str, An
         raise SweepFailed(f"No trial ended well. Trial {trials[0].number}:\n{trials[0].error}")
 
 
+def call(
+    function: Callable[..., Any], sweep: Mapping[str, Any], lists: Mapping[str, Any]
+) -> tuple[bool, Any, str]:
+    """Call a function for each trial; return them as a call of `Remote` returns values.
+
+    Raises:
+        SweepFailed: It could not begin.
+    """
+    from .cluster import remote_client
+
+    trials = plan(sweep, lists)
+    values = packed({}, {}, function)
+    Swept(remote_client(), sweep, trials, "", values, lambda table: None, lambda content: None).run()
+    return (
+        True,
+        [trial.plain() | {"params": dict(trial.params), "value": trial.value} for trial in trials],
+        "",
+    )
+
+
 def plan(sweep: Mapping[str, Any], lists: Mapping[str, Any]) -> list[Trial]:
     """Return the trials of a sweep, with what is known of them already.
 
@@ -102,7 +122,7 @@ def packed(namespace: MutableMapping[str, Any], values: Mapping[str, Any], funct
     import cloudpickle
 
     # has the globals of the notebook's functions, so that those of a trial are the trial's variables
-    anchor = types.FunctionType((lambda: None).__code__, dict(namespace) if function else namespace)  # type: ignore[arg-type]
+    anchor = types.FunctionType((lambda: None).__code__, namespace)  # type: ignore[arg-type]
     try:
         return bytes(cloudpickle.dumps((anchor, dict(values), function)))
     except Exception:

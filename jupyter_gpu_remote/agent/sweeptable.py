@@ -45,7 +45,8 @@ def bundle(trials: Sequence[Trial], folder: str, elapsed: float, over: str = "")
     line = over or progress(trials, elapsed)
     shown = trials[:_ALL] if over else choose(trials, _LIVE)
     hidden = len(trials) - len(shown)
-    return {"text/plain": as_text(trials, line, bool(over)), "text/html": _as_html(trials, shown, hidden, line, folder)}
+    text = as_text(trials, line, bool(over))
+    return {"text/plain": text, "text/html": _as_html(trials, shown, hidden, line, folder)}
 
 
 def progress(trials: Sequence[Trial], elapsed: float) -> str:
@@ -73,7 +74,8 @@ def choose(trials: Sequence[Trial], most: int) -> Sequence[Trial]:
     running = [trial for trial in trials if trial.state == RUNNING]
     ended = sorted((t for t in trials if t.ended), key=lambda t: -(t.began + (t.seconds or 0)))
     bad = [trial for trial in ended if trial.state in (FAILED, TIMED_OUT)][: most // 8]
-    good = [trial for trial in ended if trial not in bad]
+    told = {trial.number for trial in bad}
+    good = [trial for trial in ended if trial.number not in told]
     # not all of the room for what runs
     latest = good[: max(most // 8, most - len(running) - len(bad))]
     room = most - len(bad) - len(latest)

@@ -9,15 +9,11 @@ from __future__ import annotations
 import ast
 import asyncio
 import builtins
-import contextlib
 import inspect
 import linecache
 import operator
 import os
-import signal
 import socket
-import sys
-import tempfile
 import threading
 import time
 import traceback
@@ -26,12 +22,12 @@ import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from .trialplace import Output, Place
+
 CELL = "<trial>"
 """The file that a cell is compiled under."""
 _FLUSH = 0.5
 """Seconds between two messages of a trial."""
-_MOST_OUTPUT = 32 << 20
-"""Bytes of output that a trial's log takes."""
 _MOST_VALUE = 4 << 20
 """Bytes of a value, pickled; of a larger one its text is kept."""
 _TEXT = 1000
@@ -100,8 +96,7 @@ class Program:
 
         anchor, values, function = cloudpickle.loads(self.values)
         if function is not None:
-            extra = {"report": report} if "report" in inspect.signature(function).parameters else {}
-            return function(**params, **extra)
+            return function(**params, **({"report": report} if _takes_report(function) else {}))
         # what the functions that came along look up, too
         namespace = anchor.__globals__
         own = {"__name__": "__main__", "__builtins__": builtins, "report": report}
@@ -194,93 +189,11 @@ class Reports:
         self._worker.log_event(self._topic, {**self._own, **message})
 
 
-class Output:
-    """Takes all that the process puts out while a trial runs, also what its children do.
-
-    Args:
-        reports: Sends it.
-    """
-
-    def __init__(self, reports: Reports) -> None:
-        self._reports = reports
-        self._sent = 0
-
-    def __enter__(self) -> Output:
-        self._file = tempfile.TemporaryFile()  # closed below
-        self._before = sys.stdout, sys.stderr
-        for stream in self._before:
-            stream.flush()
-        self._descriptors = [os.dup(1), os.dup(2)]
-        for descriptor in (1, 2):
-            os.dup2(self._file.fileno(), descriptor)
-        sys.stdout = sys.stderr = open(os.dup(self._file.fileno()), "w", 1, "utf-8", "replace")
-        self._reports.more = self._more
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        sys.stdout.close()
-        sys.stdout, sys.stderr = self._before
-        for descriptor, before in enumerate(self._descriptors, 1):
-            os.dup2(before, descriptor)
-            os.close(before)
-        self._reports.end()
-        self._file.close()
-
-    def write(self, text: str) -> None:
-        """Add something to it."""
-        sys.stderr.write(text)
-
-    def _more(self) -> bytes:
-        """Return what has come since the last time."""
-        room = _MOST_OUTPUT - self._sent
-        text = os.pread(self._file.fileno(), room, self._sent) if room > 0 else b""
-        self._sent += len(text)
-        return text + (b"\n[the rest is left out]\n" if len(text) == room > 0 else b"")
-
-
-class Place:
-    """The folder and the modules of a trial; what it changes of them is undone.
-
-    Args:
-        folder: The notebook's folder.
-    """
-
-    def __init__(self, folder: str) -> None:
-        self._folder = folder
-
-    def __enter__(self) -> Place:
-        self._cwd, self._main, self._modules = os.getcwd(), sys.modules["__main__"], set(sys.modules)
-        if os.path.isdir(self._folder):
-            os.chdir(self._folder)
-            if self._folder not in sys.path:
-                sys.path.insert(0, self._folder)
-        return self
-
-    def main(self, namespace: dict[str, Any]) -> None:
-        """Let what looks for ``__main__``, as pickle does, find the trial's variables."""
-        module = types.ModuleType("__main__")
-        module.__dict__.update(namespace)
-        sys.modules["__main__"] = module
-
-    def __exit__(self, *error: object) -> None:
-        sys.modules["__main__"] = self._main
-        os.chdir(self._cwd)
-        # the user's own modules are as fresh as the cell
-        inside = self._folder + os.sep
-        for name in sys.modules.keys() - self._modules:
-            file = str(getattr(sys.modules[name], "__file__", ""))
-            if file.startswith(inside) and "site-packages" not in file:
-                del sys.modules[name]
-
-
-async def end_process() -> None:
-    """End this process, and those that it has started; a coroutine, as for others Dask waits."""
-    import psutil
-
-    for child in psutil.Process().children(recursive=True):
-        with contextlib.suppress(psutil.Error):
-            child.kill()
-    os.kill(os.getpid(), signal.SIGKILL)
+def _takes_report(function: Callable[..., Any]) -> bool:
+    try:
+        return "report" in inspect.signature(function).parameters
+    except (TypeError, ValueError):  # some builtins don't say what they take
+        return False
 
 
 def _machine(worker: str) -> str:

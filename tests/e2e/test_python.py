@@ -7,6 +7,7 @@ import doctest
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -96,3 +97,27 @@ def test_futures_are_those_of_the_standard_library(remote: Remote) -> None:
 def test_an_unknown_option_is_told_the_nearest() -> None:
     with pytest.raises(ConfigurationError, match="gpu"):
         Remote(gpuu="A100")
+
+
+def test_a_sweep_tells_what_became_of_each_trial(remote: Remote) -> None:
+    def weigh(x: float, kind: str) -> float:
+        print("weighing", x)
+        return factor * x if kind == "a" else x / 0
+
+    factor = 3
+    trials = remote.sweep(weigh, [{"x": 1, "kind": "a"}, {"x": 2, "kind": "b"}], retries=1)
+    assert [(t.number, t.state, t.value, t.retries) for t in trials] == [
+        (1, "done", 3, 0),
+        (2, "failed", None, 1),
+    ]
+    assert "ZeroDivisionError" in trials[1].error
+    assert (remote.folder / trials[0].log).read_text() == "weighing 1\n"
+    assert [t.params for t in remote.sweep(print, {"end": "a,b"})] == [{"end": "a"}, {"end": "b"}]
+
+
+@pytest.mark.parametrize(
+    "space", [{"x": "range(n)"}, {"x": "uniform(0,1)"}, {"x": []}, [], [1], {"state": [1]}]
+)
+def test_a_space_that_cannot_be_meant_is_refused_before_anything_runs(remote: Remote, space: Any) -> None:
+    with pytest.raises(ConfigurationError):
+        remote.sweep(print, space)
