@@ -10,6 +10,8 @@ import pytest
 from jupyter_gpu_remote.config import load_settings
 from jupyter_gpu_remote.providers.base import load_provider
 from jupyter_gpu_remote.registry import Registry
+from tests.agent_rig import gone
+from tests.conftest import wait_for
 from tests.notebooks import Notebook, notebook
 
 SEE = """
@@ -94,6 +96,19 @@ def test_a_rank_that_raises_is_shown_with_its_last_lines(book: Notebook) -> None
     raises = "if rank == 1: raise ValueError('no such layer')\ndist.barrier()\n"
     ran = book.remote(TRAINING + raises, "--launch torchrun")
     assert "Rank 1 on" in ran.error and "ValueError: no such layer" in ran.error, ran.error
+
+
+def test_an_interrupt_ends_all_ranks(book: Notebook) -> None:
+    pytest.importorskip("torch")
+    notes = "with open(f'pid-{rank}', 'w') as file: file.write(str(os.getpid()))"
+    waits = f"{notes}\ndist.barrier()\nprint('on', flush=True)\ntime.sleep(600)\n"
+    request = book.send(f"%%remote --launch torchrun\n{TRAINING}{waits}")
+    ran = book.wait(request, until=lambda ran: "on\n" in ran.text)
+    book.interrupt()
+    ran = book.wait(request, so_far=ran)
+    assert "KeyboardInterrupt" in ran.error, ran
+    pids = [int((book.folder / f"pid-{rank}").read_text()) for rank in (0, 1)]
+    wait_for(lambda: all(map(gone, pids)), "all ranks to end")
 
 
 def test_the_dashboard_is_reached_through_the_tunnel(book: Notebook) -> None:
