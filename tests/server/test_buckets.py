@@ -59,7 +59,7 @@ def test_a_launch_mounts_what_it_names_and_says_what_is_unsent(
     assert client.job(client.ask("POST", f"machines/{name}/flush"))["state"] == "done"
     assert (bucket / "log.txt").read_text() == "begun\n"
     assert client.job(client.ask("DELETE", f"machines/{name}/mounts", path=mount["path"]))["state"] == "done"
-    assert client.get("MountList", f"machines/{name}/mounts") == {"mounts": []}
+    assert client.get("MountList", f"machines/{name}/mounts") == {"mounts": [], "problem": None}
 
 
 def test_a_bucket_is_mounted_later(client: Client, launched: Any, bucket: Path) -> None:

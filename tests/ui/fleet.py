@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+from jupyter_gpu_remote.jobtable import JobState
 from jupyter_gpu_remote.model import Address, Machine, MachineState, Offer
 from jupyter_gpu_remote.registry import Registry
 
@@ -26,6 +27,15 @@ A100 = Offer(
 )
 L4 = Offer("gcp", "g2-standard-8", "L4", 1, 24, 8, 32, "europe-west4", "europe-west4-b", True, 0.31)
 T4 = Offer("aws", "g4dn.xlarge", "T4", 1, 16, 4, 16, "us-east-2", "us-east-2c", True, 0.18)
+
+
+def put_jobs(state: Path, machine: str) -> None:
+    """Write a job down in each state that it can end in."""
+    registry = Registry(state / "registry.sqlite")
+    for end in (JobState.DONE, JobState.FAILED, JobState.CANCELLED):
+        job = registry.jobs.add("", machine, "kernel", "python train.py --with a-rather-long-title", "/")
+        registry.jobs.end(job.id, end, "ValueError" if end is JobState.FAILED else "")
+    registry.close()
 
 
 def put(state: Path, name: str, offer: Offer, last: MachineState, note: str = "") -> None:

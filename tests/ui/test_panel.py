@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from jupyter_gpu_remote.model import MachineState
-from tests.conftest import need
+from tests.conftest import need, wait_for
 from tests.ui import fleet, journey
 from tests.ui.lab import Lab, lab
 
@@ -21,6 +21,15 @@ FIND_OVERFLOW = """() => {
   return [...panel.querySelectorAll('*')]
     .filter(e => e.getBoundingClientRect().right > edge).map(e => e.outerHTML.slice(0, 100));
 }"""
+
+FOCUSED = """() => {
+  const it = document.activeElement;
+  if (!it.closest('.jp-GpuRemote') || getComputedStyle(it).outlineStyle === 'none') return '';
+  return it.outerHTML.slice(0, 200);
+}"""
+FOCUSABLE = """() => [...document.querySelectorAll(
+    '.jp-GpuRemote :is(button, a, summary, input, select, [tabindex="0"])')]
+  .filter(e => !e.disabled && e.checkVisibility()).map(e => e.outerHTML.slice(0, 200))"""
 
 
 @pytest.fixture
@@ -113,7 +122,30 @@ def crowd(request: pytest.FixtureRequest, browser: Any, tmp_path: Path) -> Itera
         for number, state in enumerate(states):
             note = "No machine could be had: the account may rent 0 vCPUs of that kind."
             fleet.put(tmp_path / "state", f"calm-otter-{number}", fleet.A100, state, note)
+        fleet.put_jobs(tmp_path / "state", "calm-otter-0")
         yield it
+
+
+def widen(page: Any, width: int) -> None:
+    """Drag the sidebar's edge."""
+    box = page.locator(".jp-GpuRemote").bounding_box()
+    page.mouse.move(box["x"] + box["width"] + 2, 600)
+    page.mouse.down()
+    page.mouse.move(box["x"] + width + 2, 600, steps=3)
+    page.mouse.up()
+    wait_for(lambda: abs(page.locator(".jp-GpuRemote").bounding_box()["width"] - width) < 5, "the new width")
+
+
+def tabbed_through(page: Any) -> list[str]:
+    """Press Tab from the panel's first button until the panel is left; return what was reached and seen."""
+    page.locator(".jp-GpuRemote-head button").first.focus()
+    page.keyboard.press("Tab")  # a focus that a program gives shows no ring
+    page.keyboard.press("Shift+Tab")
+    reached: list[str] = []
+    while label := page.evaluate(FOCUSED):
+        reached.append(label)
+        page.keyboard.press("Tab")
+    return reached
 
 
 def test_the_panel_can_be_read_by_everybody(crowd: Lab, page: Any) -> None:
@@ -123,12 +155,15 @@ def test_the_panel_can_be_read_by_everybody(crowd: Lab, page: Any) -> None:
     journey.open_notebook(page, crowd, "a.ipynb")
     journey.open_panel(page)
     page.get_by_text("calm-otter-3").first.wait_for()
-    for section in ("prices", "files", "activity"):
+    for section in ("prices", "files", "buckets", "activity"):
         page.locator(f'[data-section="{section}"] summary').click()
     page.locator('[data-section="prices"] [role=alert]').wait_for()
     found = Axe().run(page, context=".jp-GpuRemote").response["violations"]
     assert [v for v in found if v["impact"] in ("serious", "critical")] == []
-    assert page.evaluate(FIND_OVERFLOW) == []
+    for width in (250, 320):
+        widen(page, width)
+        assert page.evaluate(FIND_OVERFLOW) == []
+    assert tabbed_through(page) == page.evaluate(FOCUSABLE)
 
 
 def test_a_job_is_watched_and_cancelled(opened: Any, server: Lab) -> None:

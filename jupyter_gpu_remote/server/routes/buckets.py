@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from ...errors import GpuRemoteError
 from ..buckets import Download, folder_view, mount_view
 from ..hub import Hub
 from ..jobs import Job
+from ..problems import problem
 from .machines import the_usable
 from .table import route
 
@@ -14,8 +16,12 @@ from .table import route
 @route("GET", "machines/{name}/mounts", "MountList", visits=True)
 def mounts(hub: Hub, name: str) -> dict[str, Any]:
     """Return what is mounted on a machine, and what is on its way to buckets."""
-    states = hub.visits.talk(the_usable(hub, name), lambda there: there.mounts.look())
-    return {"mounts": [mount_view(state) for state in states]}
+    one = the_usable(hub, name)
+    try:
+        states = hub.visits.talk(one, lambda there: there.mounts.look())
+    except GpuRemoteError as e:
+        return {"mounts": [], "problem": problem(e)}
+    return {"mounts": [mount_view(state) for state in states], "problem": None}
 
 
 @route("POST", "machines/{name}/mounts", "Job", takes="MountRequest", status=202)

@@ -68,7 +68,7 @@ async function shown(
 test('a mount says what is not in its bucket yet', async () => {
   await shown(<Buckets open />, {
     machines: [machine()],
-    'machines/calm-otter/mounts': { mounts: [MOUNT] }
+    'machines/calm-otter/mounts': { mounts: [MOUNT], problem: null }
   });
   const item = (await screen.findByText('s3://lab/runs')).closest('li');
   expect(item?.textContent).toMatch(/3 unsent.*calm-otter:\/data/);
@@ -79,7 +79,7 @@ test('a mount says what is not in its bucket yet', async () => {
 test('a bucket is mounted where it is said, and a refusal stays with the form', async () => {
   const { asked, says } = await shown(<Buckets open />, {
     machines: [machine()],
-    'machines/calm-otter/mounts': { mounts: [] }
+    'machines/calm-otter/mounts': { mounts: [], problem: null }
   });
   await screen.findByText(/Nothing is mounted/);
   const problem = { code: 'configuration', message: 'It is no bucket.', billed: '', hint: '' };

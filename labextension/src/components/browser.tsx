@@ -87,7 +87,7 @@ function File({ entry }: { entry: Api.BucketEntry }): React.JSX.Element {
   const label = trans.__('Download %1', entry.name);
   const when = entry.changed_at ? new Date(entry.changed_at * 1000).toLocaleString() : '';
   return (
-    <div className="jp-GpuRemote-row" title={when}>
+    <div className="jp-GpuRemote-row" title={`${entry.name} ${when}`}>
       <span className="jp-GpuRemote-name">{entry.name}</span>
       <span className="jp-GpuRemote-figure">{bytes(entry.size ?? 0)}</span>
       <a

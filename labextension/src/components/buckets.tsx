@@ -60,10 +60,11 @@ function Mounts(props: { machine: string; show: (url: string) => void }): React.
       machines.jobChanged.disconnect(look);
     };
   }, [answer, problem, again, machine, machines]);
-  const empty = answer?.mounts.length === 0;
+  const failed = problem ?? answer?.problem;
+  const empty = answer?.mounts.length === 0 && !failed;
   return (
     <>
-      {problem ? <ProblemBox problem={problem} /> : null}
+      {failed ? <ProblemBox problem={failed} /> : null}
       {empty ? (
         <p className="jp-GpuRemote-meta">{trans.__('Nothing is mounted on %1.', machine)}</p>
       ) : null}

@@ -12,6 +12,8 @@ import { ProblemBox, Ticking } from './parts';
 const EVERY = 1500;
 /** Characters that are kept on the page. */
 const KEPT = 500_000;
+/** Codes of problems that time does not mend. */
+const GONE = ['job', 'not-found'];
 /** Pixels from the end within which new lines are scrolled to. */
 const NEAR = 40;
 
@@ -43,7 +45,9 @@ export function OutputView({ id, visible }: { id: number; visible: boolean }): R
           window.requestAnimationFrame(() => end.current?.scrollIntoView());
         }
       } catch (error) {
-        setProblem(problemOf(error));
+        const why = problemOf(error);
+        setProblem(why);
+        place.current.over = GONE.includes(why.code);
       }
       if (!left && !place.current.over) {
         timer = window.setTimeout(() => void look(), EVERY);
