@@ -14,7 +14,7 @@ from typing import Any
 
 Figures = Mapping[str, Any]
 
-_PACKAGES = ("ipykernel", "jupyter_client", "sshpyk", "ipyparallel")
+_PACKAGES = ("ipykernel", "jupyter_client", "sshpyk", "ipyparallel", "distributed")
 START, END = "<!-- bench:start -->", "<!-- bench:end -->"
 
 
@@ -100,6 +100,9 @@ BARS = (
         "longest that 20 launches at a time hold the event loop of Jupyter Server"),
     Bar("list_100_machines_ms", "<=", 100, "ms", "the server's list of 100 machines"),
     Bar("list_1000_jobs_ms", "<=", 200, "ms", "the list of 1,000 jobs"),
+    Bar("cluster_up_vs_sshcluster", "<=", 1.5, "×",
+        "a Dask cluster on two machines, against Dask's `SSHCluster`",
+        ("cluster_up_remote_ms", "cluster_up_sshcluster_ms")),
     Bar("agent_memory_mb", "<=", 60, "MB", "memory of the agent after the flood"),
 )  # fmt: skip
 KEYS = tuple(bar.key for bar in BARS)

@@ -25,6 +25,7 @@ sys.path.insert(0, str(ROOT))
 from benchmarks import (  # noqa: E402
     bulk,
     clouds,
+    cluster,
     far,
     jobs,
     mounts,
@@ -82,6 +83,7 @@ PARTS = {
     ),
     "server": Part(server.measure, ("loop_held_by_20_launches_ms", "list_100_machines_ms"), cells=False),
     "jobs": Part(jobs.measure, ("list_1000_jobs_ms",), cells=False),
+    "cluster": Part(cluster.up, ("cluster_up_vs_sshcluster",), cells=False, limit=600),
     "mounts": Part(
         mounts.measure,
         (

@@ -108,8 +108,12 @@ def _processes(directory: Path) -> list[Any]:
     import psutil
 
     wanted = marks(directory).items()
-    parents = {p: p.info["ppid"] for p in psutil.process_iter(["ppid", "environ"])}
-    found = more = {p.pid: p for p in parents if wanted <= (p.info["environ"] or {}).items()}
+    facts = {}
+    for process in psutil.process_iter():  # its `info` would be shared with other threads
+        with suppress(psutil.NoSuchProcess):
+            facts[process] = process.as_dict(["ppid", "environ"])
+    parents = {p: known["ppid"] for p, known in facts.items()}
+    found = more = {p.pid: p for p, known in facts.items() if wanted <= (known["environ"] or {}).items()}
     while more:
         more = {p.pid: p for p, parent in parents.items() if parent in more and p.pid not in found}
         found = found | more

@@ -266,14 +266,15 @@ class Master:
         import psutil
 
         mine = re.compile(re.escape(str(self.path)) + (r"(?!\w)" if lanes else r"(?![\w.-])"))
-        for process in psutil.process_iter(["name", "cmdline"]):
-            if process.info["name"] == "ssh" and mine.search(" ".join(process.info["cmdline"] or [])):
+        for process in psutil.process_iter():  # its `info` would be shared with other threads
+            with contextlib.suppress(psutil.Error):  # it has ended, or is not ours to look at
+                if process.name() != "ssh" or not mine.search(" ".join(process.cmdline())):
+                    continue
                 end = time.monotonic() + 5
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    process.kill()
-                    # as a zombie it has let go of everything; when it is reaped is not ours to say
-                    while process.status() != psutil.STATUS_ZOMBIE and time.monotonic() < end:
-                        time.sleep(0.005)
+                process.kill()
+                # as a zombie it has let go of everything; when it is reaped is not ours to say
+                while process.status() != psutil.STATUS_ZOMBIE and time.monotonic() < end:
+                    time.sleep(0.005)
         self._unlink_sockets()
 
     def _unlink_sockets(self) -> None:
