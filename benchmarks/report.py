@@ -103,6 +103,12 @@ BARS = (
     Bar("cluster_up_vs_sshcluster", "<=", 1.5, "×",
         "a Dask cluster on two machines, against Dask's `SSHCluster`",
         ("cluster_up_remote_ms", "cluster_up_sshcluster_ms")),
+    Bar("sweep_trial_vs_dask", "<=", 1.3, "×",
+        "a trial that does nothing, against a task that does nothing on the same Dask cluster",
+        ("sweep_trial_ms", "dask_task_ms")),
+    Bar("sweep_500_live_updates_per_s", "<=", 5, "/s",
+        "updates of the table with 500 trials that run and report",
+        ("sweep_500_live_kb_per_update",)),
     Bar("agent_memory_mb", "<=", 60, "MB", "memory of the agent after the flood"),
 )  # fmt: skip
 KEYS = tuple(bar.key for bar in BARS)

@@ -36,6 +36,7 @@ from benchmarks import (  # noqa: E402
     report,
     rig,
     server,
+    sweeps,
     values,
     workplace,
 )
@@ -84,6 +85,7 @@ PARTS = {
     "server": Part(server.measure, ("loop_held_by_20_launches_ms", "list_100_machines_ms"), cells=False),
     "jobs": Part(jobs.measure, ("list_1000_jobs_ms",), cells=False),
     "cluster": Part(cluster.up, ("cluster_up_vs_sshcluster",), cells=False, limit=600),
+    "sweeps": Part(sweeps.measure, ("sweep_trial_vs_dask", "sweep_500_live_updates_per_s"), cells=False),
     "mounts": Part(
         mounts.measure,
         (

@@ -58,10 +58,11 @@ def _axis(text: str) -> Axis:
 
 def _items(text: str) -> list[str]:
     """Split at commas that stand in no brackets and no quotes."""
-    items, depth, quote, start = [], 0, "", 0
+    items, depth, quote, start, escaped = [], 0, "", 0, False
     for at, c in enumerate(text):
         if quote:
-            quote = "" if c == quote and text[at - 1] != "\\" else quote
+            quote = "" if c == quote and not escaped else quote
+            escaped = c == "\\" and not escaped
         elif c in "'\"":
             quote = c
         elif c in "([{":
