@@ -85,7 +85,6 @@ PARTS = {
     "server": Part(server.measure, ("loop_held_by_20_launches_ms", "list_100_machines_ms"), cells=False),
     "jobs": Part(jobs.measure, ("list_1000_jobs_ms",), cells=False),
     "cluster": Part(cluster.up, ("cluster_up_vs_sshcluster",), cells=False, limit=600),
-    "sweeps": Part(sweeps.measure, ("sweep_trial_vs_dask", "sweep_500_live_updates_per_s"), cells=False),
     "mounts": Part(
         mounts.measure,
         (
@@ -96,6 +95,7 @@ PARTS = {
         cells=False,
         limit=600,
     ),
+    "sweeps": Part(sweeps.measure, ("sweep_trial_vs_dask", "sweep_500_live_updates_per_s"), cells=False),
     "names": Part(names.measure, ("names_cases", "names_ms"), cells=False),
     "frames": Part(values.frames, ("send_69mb_again_ms", "add_column_bytes_vs_column"), limit=600),
     "large": Part(values.large, ("push_200mb_vs_scp", "pull_200mb_vs_scp"), limit=600),

@@ -99,7 +99,8 @@ class _Busy:
     def subscribe_topic(self, topic: str, take: Callable[[tuple[float, dict[str, Any]]], None]) -> None:
         def report() -> None:
             for number in range(1, _LIVE + 1):
-                take((0, {"trial": number, "run": "", "machine": "calm-otter", "worker": "somewhere"}))
+                begun = {"machine": "calm-otter", "worker": "somewhere", "reports": [], "text": b""}
+                take((0, {"trial": number, "run": "", **begun}))
             step = 0
             while not self.over.wait(1 / _REPORTS):
                 step += 1

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import trial as trialmodule
 from . import trialplace
+from .outcome import is_killed, value_of, why
 from .results import CANCELLED, FAILED, RUNNING, TIMED_OUT, WAITING, Trial, log_of
 from .trial import Program
 
@@ -31,9 +32,7 @@ _FASTEST, _SLOWEST, _SHARE = 0.25, 2.0, 1 / 60
 watched for hours need not change four times a second."""
 _END_LIMIT, _RESTART_LIMIT = 3.0, 20.0
 _BLAMED = 4
-"""Times that a trial may be on a worker that dies, of which Dask fails it: three are forgiven."""
-_AGAIN = 2
-"""How often one that Dask blames is run again all the same, since it had not begun there: it only waited."""
+"""Workers that die with a trial before Dask fails it: three are forgiven."""
 
 
 class Sweep:
@@ -69,6 +68,7 @@ class Sweep:
         self._timeout, self._retries, self._proposals = timeout, retries, proposals
         self._changed, self._ended = changed, ended
         self._futures: dict[int, Future] = {}
+        self._suspects: list[Trial] = []
         self._inbox: queue.SimpleQueue[Mapping[str, Any] | int] = queue.SimpleQueue()
         self.began = time.monotonic()
         self._shown = 0.0
@@ -96,7 +96,9 @@ class Sweep:
             self._shared = self._client.submit(cloudpickle.loads, pickled, pure=False, key=f"sweep-{topic}")
             self._submit([trial for trial in self.trials if not trial.ended])
             self._propose()
-            while self._futures:
+            while self._futures or self._suspects:
+                if not self._futures:
+                    self._submit([self._suspects.pop(0)])
                 self._turn()
         except BaseException:
             self._cancel()
@@ -112,7 +114,7 @@ class Sweep:
         if not trials:
             return
         given = [(trial.number, dict(trial.params)) for trial in trials]
-        keys = [f"trial-{self._program.topic}-{trial.number}.{trial.blamed}" for trial in trials]
+        keys = [f"trial-{self._program.topic}-{trial.number}.{trial.alone}" for trial in trials]
         futures = self._client.map(
             apply, [self._shared] * len(given), given, key=keys, pure=False, retries=self._retries
         )
@@ -174,7 +176,7 @@ class Sweep:
             trial.state, trial.run, trial.began = RUNNING, news["run"], time.monotonic()
             trial.machine, trial.worker, trial.reports = news["machine"], news["worker"], []
             trial.attempts += 1
-        elif news["run"] == trial.run:  # not of an attempt that is given up
+        if news["run"] == trial.run:  # not of an attempt that is given up
             trial.reports.extend(news["reports"])
             if news["text"]:
                 self._log(trial, news["text"])
@@ -200,19 +202,21 @@ class Sweep:
                 self._futures[number] = future
                 future.add_done_callback(lambda _, number=number: self._inbox.put(number))
                 continue
-            if self._is_innocent(trial, future):
-                trial.state, trial.blamed = WAITING, trial.blamed + 1
-                self._submit([trial])
+            if self._may_be_innocent(trial, future):
+                trial.state, trial.alone = WAITING, True
+                self._suspects.append(trial)
                 continue
             self._settle(trial, future, result)
             ended.append(trial)
         self._tell(ended)
         self._propose()
 
-    def _is_innocent(self, trial: Trial, future: Future) -> bool:
-        """Return whether Dask blames a trial for the death of workers on which it had not begun."""
-        killed = future.status == "error" and _is_killed(future.exception())
-        return killed and trial.attempts < _BLAMED and trial.blamed < _AGAIN
+    def _may_be_innocent(self, trial: Trial, future: Future) -> bool:
+        """Return whether a trial may only have waited on the workers for whose deaths Dask blames it.
+
+        Such a one is run again at the end, with nothing beside it.
+        """
+        return is_killed(future) and trial.attempts < _BLAMED and not trial.alone
 
     def _gathered(self, futures: Sequence[Future]) -> list[Any]:
         return list(self._client.gather(list(futures), errors="skip")) if futures else []
@@ -220,10 +224,11 @@ class Sweep:
     def _settle(self, trial: Trial, future: Future, result: Mapping[str, Any] | None) -> None:
         if result is not None:
             trial.state, trial.seconds = result["state"], result["seconds"]
-            trial.value, trial.error = _value(result)
+            trial.value, trial.error = value_of(result)
+            trial.machine, trial.attempts = result["machine"], trial.attempts + (result["run"] != trial.run)
             return
         trial.seconds = time.monotonic() - trial.began if trial.began else None
-        trial.state, trial.error = FAILED, _why(future)
+        trial.state, trial.error = FAILED, why(future)
 
     def _tell(self, trials: Sequence[Trial]) -> None:
         if self._proposals is not None:
@@ -246,12 +251,12 @@ class Sweep:
 
     def _cancel(self) -> None:
         """End all that runs, and what was to run."""
-        self._end([self._by_number[number] for number in self._futures], CANCELLED, "It was interrupted.")
+        self._end([t for t in self.trials if not t.ended], CANCELLED, "It was interrupted.")
 
     def _end(self, trials: Sequence[Trial], state: str, why: str) -> None:
         """End trials; a thread can't be ended, so those that run take their worker's process along."""
         workers = {trial.worker for trial in trials if trial.state == RUNNING}
-        futures = [self._futures.pop(trial.number) for trial in trials]
+        futures = [self._futures.pop(t.number) for t in trials if t.number in self._futures]
         for trial in trials:
             trial.seconds = time.monotonic() - trial.began if trial.state == RUNNING else None
             trial.state, trial.error = state, why
@@ -269,34 +274,3 @@ class Sweep:
                 time.sleep(_TURN)
             if left:  # what runs there does not let go of the interpreter
                 self._client.restart_workers(sorted(left), timeout=_RESTART_LIMIT, raise_for_error=False)
-
-
-def _value(result: Mapping[str, Any]) -> tuple[Any, str]:
-    """Return the value of a trial, and why it can't be had."""
-    if "pickled" not in result:
-        return result["value"], ""
-    import cloudpickle
-
-    try:
-        return cloudpickle.loads(result["pickled"]), ""
-    except Exception as error:  # whatever its classes raise
-        return None, f"Its value can't be made here: {type(error).__name__}: {error}"
-
-
-def _is_killed(error: BaseException | None) -> bool:
-    from distributed import KilledWorker
-
-    return isinstance(error, KilledWorker)
-
-
-def _why(future: Future) -> str:
-    """Return why a trial failed."""
-    if future.status != "error":
-        return "The cluster has ended."
-    error = future.exception()
-    if _is_killed(error):
-        return (
-            "It ended the process that ran it, each time it was begun: too little memory, or a crash. "
-            f"Its last worker was {error.last_worker.name}."
-        )
-    return str(error) if isinstance(error, RuntimeError) else f"{type(error).__name__}: {error}"

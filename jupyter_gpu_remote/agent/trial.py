@@ -26,8 +26,8 @@ from .trialplace import Output, Place
 
 CELL = "<trial>"
 """The file that a cell is compiled under."""
-_FLUSH = 0.5
-"""Seconds between two messages of a trial."""
+_FLUSH, _FIRST = 0.5, 0.05
+"""Seconds between two messages of a trial, and until the first: shorter trials have their result alone."""
 _MOST_VALUE = 4 << 20
 """Bytes of a value, pickled; of a larger one its text is kept."""
 _TEXT = 1000
@@ -89,7 +89,9 @@ class Program:
                 text = _told(error)
                 output.write(text)
                 raise RuntimeError(text) from None
-        return {"state": state, "seconds": time.monotonic() - began, **_portable(value)}
+        took = time.monotonic() - began
+        told = {"run": reports.run, "machine": reports.machine}
+        return {"state": state, "seconds": took, **told, **_portable(value)}
 
     def _run(self, params: Mapping[str, Any], report: Callable[..., None], place: Place) -> Any:
         import cloudpickle
@@ -140,14 +142,16 @@ class Reports:
         self, worker: Any, topic: str, number: int, stop: tuple[str, str, float, int] | None
     ) -> None:
         self._worker, self._topic, self._stop = worker, topic, stop
-        self._own = {"trial": number, "run": uuid.uuid4().hex}
+        self.run = uuid.uuid4().hex
+        self._number = number
         self._waiting: list[dict[str, Any]] = []
         self._count = 0
         self.more: Callable[[], bytes] = bytes
         self._over = False
         self._lock = threading.Lock()
-        self._send(machine=_machine(str(worker.name)))
-        worker.loop.add_callback(self._later)
+        self.machine = _machine(str(worker.name))
+        self._is_known = False
+        worker.loop.add_callback(worker.loop.call_later, _FIRST, self._again)
 
     def report(self, step: float | None = None, **metrics: Any) -> None:
         """Tell how far the trial is; see the documentation of sweeps."""
@@ -164,29 +168,27 @@ class Reports:
             if due and (COMPARE[comparison](value, limit) or value != value):
                 raise Stopped
 
-    def _later(self) -> None:
-        self._worker.loop.call_later(_FLUSH, self._again)
-
     def _again(self) -> None:
         if not self._over:
-            self._flush()
-            self._later()
+            self._flush(begun=True)
+            self._worker.loop.call_later(_FLUSH, self._again)
 
-    def end(self) -> None:
+    def end(self, well: bool) -> None:
         """Send what waits, and nothing more."""
-        self._flush(over=True)
+        self._flush(begun=not well, over=True)
 
-    def _flush(self, over: bool = False) -> None:
+    def _flush(self, begun: bool, over: bool = False) -> None:
+        """Send what waits, and with it, once, that the trial has begun; that alone where `begun` says so."""
         with self._lock:
-            if not self._over:
-                self._over = over
-                waiting, self._waiting = self._waiting, []
-                text = self.more()
-                if waiting or text:
-                    self._send(reports=waiting, text=text)
-
-    def _send(self, **message: Any) -> None:
-        self._worker.log_event(self._topic, {**self._own, **message})
+            if self._over:
+                return
+            self._over = over
+            waiting, self._waiting = self._waiting, []
+            message = {"trial": self._number, "run": self.run, "reports": waiting, "text": self.more()}
+            if not self._is_known and (begun or waiting or message["text"]):
+                message["machine"], self._is_known = self.machine, True
+            if waiting or message["text"] or "machine" in message:
+                self._worker.log_event(self._topic, message)
 
 
 def _takes_report(function: Callable[..., Any]) -> bool:

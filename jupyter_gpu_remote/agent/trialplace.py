@@ -43,13 +43,13 @@ class Output:
         self._reports.more = self._more
         return self
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(self, kind: object, *error: object) -> None:
         sys.stdout.close()
         sys.stdout, sys.stderr = self._before
         for descriptor, before in enumerate(self._descriptors, 1):
             os.dup2(before, descriptor)
             os.close(before)
-        self._reports.end()
+        self._reports.end(well=kind is None)
         self._file.close()
 
     def write(self, text: str) -> None:
@@ -59,7 +59,8 @@ class Output:
     def _more(self) -> bytes:
         """Return what has come since the last time."""
         room = _MOST_OUTPUT - self._sent
-        text = os.pread(self._file.fileno(), room, self._sent) if room > 0 else b""
+        there = os.fstat(self._file.fileno()).st_size - self._sent
+        text = os.pread(self._file.fileno(), min(room, there), self._sent) if room > 0 < there else b""
         self._sent += len(text)
         return text + (b"\n[the rest is left out]\n" if len(text) == room > 0 else b"")
 
