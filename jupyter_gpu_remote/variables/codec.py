@@ -32,8 +32,8 @@ def pack(data: Data, rate: float) -> tuple[bool, Data]:
     for tried in LEVELS:
         start = time.perf_counter()
         ratio = len(zstandard.ZstdCompressor(level=tried).compress(sample)) / sample.nbytes
-        # compressing and sending go on at the same time: the slower of the two counts
-        cost = max(ratio / rate, (time.perf_counter() - start) / sample.nbytes)
+        # a blob is sent when all of it is compressed
+        cost = ratio / rate + (time.perf_counter() - start) / sample.nbytes
         if cost < best:
             best, level = cost, tried
     if not level:
