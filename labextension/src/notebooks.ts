@@ -134,11 +134,10 @@ export class Notebooks {
       this._before.set(panel, before);
     }
     const trans = this._trans;
-    const title = basename(panel.context.path);
     Notification.emit(
+      // JupyterLab shows 140 characters
       trans.__(
-        '%1 has a fresh kernel over there: the variables of the one before stayed behind. “Run here” in the panel GPU machines can take them along.',
-        title
+        'A fresh kernel over there: your variables stayed behind. “Run here” in GPU machines can take them along.'
       ),
       'warning',
       {

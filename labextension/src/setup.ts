@@ -9,7 +9,7 @@ import {
   showDialog,
   showErrorMessage
 } from '@jupyterlab/apputils';
-import type { TerminalManager } from '@jupyterlab/services';
+import type { Terminal, TerminalManager } from '@jupyterlab/services';
 import { settingsIcon } from '@jupyterlab/ui-components';
 import type { CommandRegistry } from '@lumino/commands';
 import type { Widget } from '@lumino/widgets';
@@ -19,6 +19,10 @@ import { problemOf } from './requests';
 import type * as Api from './schema';
 import { CommandIDs } from './tokens';
 
+type Session = ReturnType<TerminalManager['connectTo']>;
+/** Milliseconds that a prompt is waited for. */
+const PROMPT = 3000;
+
 /** Open a terminal and type there; a line is only run when the text ends in a carriage return. */
 export async function typeInTerminal(
   commands: CommandRegistry,
@@ -26,10 +30,30 @@ export async function typeInTerminal(
   text: string
 ): Promise<void> {
   const terminal = (await commands.execute('terminal:create-new')) as MainAreaWidget<
-    Widget & { session: ReturnType<TerminalManager['connectTo']> }
+    Widget & { session: Session }
   >;
   terminal.title.label = title;
-  terminal.content.session.send({ type: 'stdin', content: [text] });
+  const { session } = terminal.content;
+  await prompted(session);
+  session.send({ type: 'stdin', content: [text] });
+}
+
+/** Wait until the shell has written its prompt: what is typed before it is shown twice. */
+function prompted(session: Session): Promise<void> {
+  return new Promise(resolve => {
+    const go = (): void => {
+      session.messageReceived.disconnect(take);
+      window.clearTimeout(timer);
+      resolve();
+    };
+    const take = (_: unknown, message: Terminal.IMessage): void => {
+      if (message.type === 'stdout') {
+        go();
+      }
+    };
+    const timer = window.setTimeout(go, PROMPT);
+    session.messageReceived.connect(take);
+  });
 }
 
 export function addSetUpCommand({ commands, machines, trans }: IOptions): void {

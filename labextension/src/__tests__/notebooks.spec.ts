@@ -58,7 +58,7 @@ const told = (): string[] => Notification.manager.notifications.map(one => one.m
 test('a machine that is picked as a kernel leaves variables behind, which is said once', () => {
   const { pick } = opened(true);
   pick('gpu-remote-calm-otter');
-  expect(told()).toEqual([expect.stringContaining('train.ipynb has a fresh kernel')]);
+  expect(told()).toEqual([expect.stringContaining('variables stayed behind')]);
   pick('python3');
   pick('gpu-remote-calm-otter');
   expect(told()).toHaveLength(1);
