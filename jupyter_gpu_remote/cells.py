@@ -304,12 +304,17 @@ class RemoteCells:
 
     def _finish(self, execution: Execution) -> bool:
         """Do what follows the end of a cell; return whether it was run."""
+        was_run = True
         try:
-            return self._finished(execution)
+            was_run = self._finished(execution)
         except BaseException:
             if self._sweep is not None:
                 self._sweep.bring(self.notebook.folder, self.shell.user_ns)
             raise
+        finally:
+            if self._together is not None and was_run:
+                self._together.end_of_sweep()
+        return was_run
 
     def _finished(self, execution: Execution) -> bool:
         shown = self.relay.end(execution)

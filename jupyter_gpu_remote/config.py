@@ -107,6 +107,9 @@ class GpuRemote(Configurable):
     resume = Bool(False, help="Of a sweep: run the trials only that have not ended well before.").tag(
         config=True, option=""
     )
+    keep = Bool(False, help="Of a sweep: keep the machines that were launched for it.").tag(
+        config=True, option=""
+    )
     idle = Float(
         30.0, min=0, help="Minutes without a running cell after which a machine ends itself: 30, 90m, 2h."
     ).tag(config=True, option="MINUTES", unit="m")

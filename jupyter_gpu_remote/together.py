@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from .config import GpuRemote
 from .crew import START, Crew
 from .errors import ConfigurationError, GpuRemoteError
+from .fleet import Fleet
 from .group import grow, resize, wanted, workers_of
 from .model import Machine
 
@@ -47,6 +48,7 @@ class Together:
         self._config = cells.config
         self._lost = 0
         self._launched = ""
+        self._lent: tuple[Machine, set[str]] | None = None
         self._lock = threading.RLock()
         self._over = threading.Event()
         self._keeper: threading.Thread | None = None
@@ -67,7 +69,10 @@ class Together:
         head = notebook.live.machine
         with self._lock:
             self._config = config
-            if wanted(config) > 1 + len(workers_of(notebook.registry, head.name)):
+            there = workers_of(notebook.registry, head.name)
+            if wanted(config) > 1 + len(there):
+                if config.sweep and not config.keep:
+                    self._lent = head, {machine.name for machine in there}
                 say = resize(head, wanted(config), config, notebook.registry, cells.report)
                 cells.report("", "")
                 print(say, flush=True)
@@ -91,6 +96,20 @@ class Together:
     def _launch(self, crew: Crew, cell: str, count: int) -> str:
         self._launched = f"{time.strftime('%m%d-%H%M%S')}-{secrets.token_hex(2)}"
         return crew.launch(cell, self._launched, count, self._needs)
+
+    def end_of_sweep(self) -> None:
+        """Delete the machines that were launched for a sweep, and those in their place."""
+        lent, self._lent = self._lent, None
+        if lent is None:
+            return
+        registry = self._cells.notebook.registry
+        with self._lock:
+            fleet = Fleet(self._config, registry)
+            for machine in workers_of(registry, lent[0].name):
+                if machine.name not in lent[1]:
+                    self._cells.report("deleting", machine.name)
+                    fleet.delete(machine.name, self._cells.report)
+        self._cells.report("", "")
 
     def after(self, sync: bool) -> None:
         """Do what follows a cell.

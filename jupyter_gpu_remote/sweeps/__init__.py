@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 BOUND = ("sweep", "sweep_reports")
 """The variables that a sweep leaves behind."""
-OPTIONS = ("sweep", "optimize", "stop", "max_trials", "trials", "retries", "timeout", "resume")
+OPTIONS = ("sweep", "optimize", "stop", "max_trials", "trials", "retries", "timeout", "resume", "keep")
 """The settings that are about sweeps."""
 PACKAGES = ("remote_client", "remote_client\nimport optuna")
 """Cells that need what the machine needs for a sweep, and for one that is optimized."""
@@ -241,6 +241,11 @@ def request(config: GpuRemote, cell: str) -> Request:
         raise ConfigurationError(
             "--sweep runs a cell many times, and --launch runs it on all machines at once.",
             hint="Leave out one of them.",
+        )
+    if config.detach and config.machines > 1:
+        raise ConfigurationError(
+            "A sweep that is detached runs on the notebook's machine alone.",
+            hint="Leave out --machines, or --detach.",
         )
     axes, goal = parse.space(config.sweep), parse.goal(config.optimize)
     limit = config.max_trials

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from jupyter_gpu_remote.registry import Registry
 from tests.notebooks import Notebook, Ran, delete_all_machines, notebook
 
 LOCAL = "--cloud local"
@@ -108,6 +110,19 @@ def test_the_kernel_on_the_machine_sweeps_too(tmp_path: Path) -> None:
         (kept,) = tmp_path.glob("sweeps/*/results.jsonl")
         assert len(kept.read_text().splitlines()) == 5
     delete_all_machines()
+
+
+def test_machines_launched_for_a_sweep_are_deleted_at_its_end(book: Notebook, monkeypatch: Any) -> None:
+    state = book.run("import os; print(os.environ['JUPYTER_GPU_REMOTE_DIR'])").text.strip()
+    monkeypatch.setenv("JUPYTER_GPU_REMOTE_DIR", state)
+    cell = "import time\ntime.sleep(0.3)\nprint(x)\nopen(f'made-{x}', 'w').close()"
+    ran = book.remote(cell, "--sweep x=range(12) --machines 2")
+    assert not ran.error
+    assert len(set(value(book, "sweep.machine.tolist()"))) == 2  # type: ignore[call-overload]
+    assert len(Registry().machines()) == 1
+    assert len(list(book.folder.glob("made-*"))) == 12
+    log = book.folder / str(value(book, "sweep.log[11]"))
+    assert log.read_text() == "11\n"
 
 
 def test_results_that_came_are_here_when_the_machine_is_lost(tmp_path: Path) -> None:
