@@ -22,6 +22,8 @@ from .registry import Registry
 
 _AGAIN = 60.0
 """Seconds after which a machine that could not be reached is tried again."""
+_REJOIN = 10.0
+"""Seconds between two attempts to have machines join again that have fallen out."""
 _READ = 'cat "$HOME/.gpu-remote/cluster/$1"-*/ticket.json'
 _NOTE = 'umask 077; mkdir -p "$HOME/.gpu-remote/cluster"; cat > "$HOME/.gpu-remote/cluster/$1.failed"'
 _FREE = """
@@ -69,6 +71,7 @@ class Crew:
         self.members: dict[str, Member] = {}
         self._failed: dict[str, float] = {}
         self._silent: set[str] = set()
+        self._rejoined = 0.0
 
     def meet(self) -> bool:
         """Connect to those that are new, let go of those that are gone; return whether there are new ones."""
@@ -125,8 +128,19 @@ class Crew:
         Args:
             needs: The packages that the notebook needs.
         """
-        if ticket := self.ticket():
+        ticket = self.ticket()
+        for member in [] if ticket else self.members.values():
+            member.forget()
+        if ticket:
             self._answering(lambda member: member.join(ticket, needs))
+
+    def rejoin_due(self) -> bool:
+        """Return whether a machine has fallen out of the cluster, and some time has passed since the last."""
+        now = time.monotonic()
+        if now - self._rejoined < _REJOIN or not any(m.fell_out for m in self.members.values()):
+            return False
+        self._rejoined = now
+        return True
 
     def ticket(self) -> bytes:
         """Return what opens the cluster of the notebook's kernel; empty where there is none."""

@@ -96,6 +96,11 @@ class Member:
             return False
         return True
 
+    @property
+    def fell_out(self) -> bool:
+        """Whether it works no longer for a cluster that it had joined."""
+        return bool(self._joined) and self.execution is not None and self.execution.future.done()
+
     def message(self, message: Message) -> None:
         """Take a message of its kernel."""
         if message.channel == wire.IOPUB and message.type == "stream":
@@ -137,6 +142,7 @@ class Member:
     def stop(self) -> None:
         """Interrupt what it runs, and wait for its end."""
         if self.execution is not None and not self.execution.future.done():
+            self._joined = ""
             self.kernel.interrupt()
             with suppress(GpuRemoteError, TimeoutError):
                 self.execution.future.result(_STOP_LIMIT)
@@ -153,6 +159,10 @@ class Member:
             f"{MODULE}.join(__import__('os').path.expanduser('~/.gpu-remote/cluster/{name}.json'))", needs
         )
         self._joined = key
+
+    def forget(self) -> None:
+        """Note that the cluster has ended that it had joined."""
+        self._joined = ""
 
     def close(self) -> None:
         """Let go of the machine; what it does goes on."""

@@ -178,7 +178,7 @@ class Together:
         try:
             head = notebook.live.machine
             gone = [name for name in crew.members if notebook.registry.get(name).state.final]
-            if crew.meet():
+            if crew.meet() or crew.rejoin_due():
                 crew.push()
                 crew.join(self._needs)
         finally:

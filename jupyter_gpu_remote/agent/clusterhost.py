@@ -19,7 +19,7 @@ from typing import Any
 KEEPALIVE = "11s"
 """A connection whose other end is silent for so long is dead: the least that Dask allows. The systems ask
 each other, so a task that never lets go of the interpreter is no silence."""
-_SCHEDULER_LIMIT = 60.0
+_SCHEDULER_LIMIT = 300.0
 """Seconds for which workers look for a scheduler that is gone."""
 _CLOSE_LIMIT = 2.0
 _LINE = 1 << 20

@@ -1,4 +1,4 @@
-"""Several machines of a cloud for one notebook: real hosts, one of which is lost without a word."""
+"""Several machines of a cloud for one notebook: real hosts, one of which is silent for a while."""
 
 from __future__ import annotations
 
@@ -21,16 +21,14 @@ def work(x):
     time.sleep(0.5)
     return x
 client = remote_client()
-began = time.monotonic()
-futures = client.map(work, range(40), pure=False)
+futures = client.map(work, range(24), pure=False)
 while not any(future.done() for future in futures): time.sleep(0.02)
 print("on", flush=True)
-print(sorted(client.gather(futures)) == list(range(40)), flush=True)
-print(time.monotonic() - began)
+print(sorted(client.gather(futures)) == list(range(24)), flush=True)
 """
 
 
-def test_a_machine_that_is_lost_without_a_word_costs_seconds_and_no_result(
+def test_a_machine_that_falls_silent_costs_seconds_and_no_result_and_comes_back(
     hosts: NetnsHosts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tests.notebooks.LIMIT", _LIMIT)
@@ -46,10 +44,13 @@ def test_a_machine_that_is_lost_without_a_word_costs_seconds_and_no_result(
             assert worker.head == head.name and worker.offer.zone == head.offer.zone
             request = book.send(f"%%remote\n{TASKS}")
             ran = book.wait(request, until=lambda ran: "on\n" in ran.text)
-            hosts.kill(worker.provider_id.partition("/")[2])
+            host = worker.provider_id.partition("/")[2]
+            hosts.cut(host)
             ran = book.wait(request, so_far=ran)
             assert "True" in ran.text, ran
-            print(ran.text)
+            hosts.mend(host)
+            back = book.remote(f"{SEE}\nprint(see(set(), 2))")
+            assert back.text == f"{sorted([head.name, worker.name])}\n", back
             assert not book.run("%remote down --all --yes").error
             assert cloud.leftovers == []
     finally:
