@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import json
+import traceback
 import types
 import uuid
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
@@ -14,7 +16,7 @@ from .results import DONE, GOOD, Trial, as_row, frame, history
 from .space import expand
 from .sweep import Sweep
 from .sweeptable import bundle, count, span
-from .trial import Program
+from .trial import CELL, Program
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -50,6 +52,10 @@ def run(namespace: MutableMapping[str, Any], source: str, sweep: Mapping[str, An
     lists = {axis["list"]: namespace[axis["list"]] for axis in sweep["axes"] if axis.get("list") in namespace}
     trials = plan(sweep, lists)
     source = TransformerManager().transform_cell(source)
+    try:
+        ast.parse(source, CELL)
+    except SyntaxError as error:
+        raise SweepFailed("".join(traceback.format_exception_only(error))) from None
     shown = uuid.uuid4().hex
     params = {name for trial in trials for name in trial.params} | {a.get("name") for a in sweep["axes"]}
     names = needed(source, {name: value for name, value in namespace.items() if name not in params})

@@ -63,6 +63,11 @@ def test_a_sweep_of_which_no_trial_ends_well_is_an_error(book: Notebook) -> None
     assert value(book, "sweep.state.tolist()") == ["failed", "failed"]
 
 
+def test_a_cell_that_is_no_python_does_not_begin(book: Notebook) -> None:
+    ran = book.remote("def (", "--sweep x=1,2")
+    assert "SyntaxError" in ran.error and "ast.py" not in ran.error
+
+
 def test_a_list_of_dicts_of_the_notebook_is_a_space(book: Notebook) -> None:
     book.run("configs = [{'a': 1, 'b': 'x'}, {'a': 2, 'b': 'y'}]")
     assert not book.remote("f'{a}{b}{c}'", "--sweep configs --sweep c=0,1").error
