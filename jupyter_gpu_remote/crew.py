@@ -222,8 +222,9 @@ class Crew:
         """Do something with each machine, at the same time; tell of those that fail, and go on without."""
         names = {one.name: one for one in of}
         done: dict[str, Any] = {}
-        with ThreadPoolExecutor(max(1, len(names)), "machines") as pool:
-            begun = {name: pool.submit(do, one) for name, one in names.items()}
+        pool = ThreadPoolExecutor(max(1, len(names)), "machines")
+        begun = {name: pool.submit(do, one) for name, one in names.items()}
+        pool.shutdown(wait=False)  # whoever interrupts does not wait either
         for name, future in begun.items():
             try:
                 done[name] = future.result()

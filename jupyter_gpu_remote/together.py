@@ -48,6 +48,7 @@ class Together:
         self._config = cells.config
         self._lost = 0
         self._launched = ""
+        self._starting = False
         self._lent: tuple[Machine, set[str]] | None = None
         self._lock = threading.RLock()
         self._over = threading.Event()
@@ -84,7 +85,11 @@ class Together:
             elif crew.members and self._needs and _ENGINE in self._needs.names:
                 if not crew.ticket():
                     cells.report("starting Dask", "")
-                    cells.carry(code=START)
+                    self._starting = True
+                    try:
+                        cells.carry(code=START)
+                    finally:
+                        self._starting = False
                 cells.report("starting Dask", f"on {1 + len(crew.members)} machines")
                 crew.join(self._needs)
                 cells.report("", "")
@@ -118,7 +123,7 @@ class Together:
             sync: Whether the folder is kept the same.
         """
         name, self._launched = self._launched, ""
-        if self._crew is None:
+        if self._crew is None or self._starting:
             return
         if name:
             self._crew.stop()  # what has not ended by now waits for one that has failed

@@ -107,12 +107,11 @@ class Host:
                 # a cell's interrupt is not for its workers; the end of its input tells it that we are gone
                 start_new_session=True,
             )
-        assert self.process.stdin is not None and self.process.stdout is not None
+        assert self.process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
             self.process.stdin.write(json.dumps(settings) + "\n")
             self.process.stdin.flush()
-        answer = self.process.stdout.readline()
-        if not answer:
+        if not (answer := self.answer()):
             raise RuntimeError(self.why_not("The cluster did not start"))
         self.ticket.update(json.loads(answer))
         if ticket is None:
@@ -120,6 +119,17 @@ class Host:
         self._write("host.json", json.dumps(settings))
         command = shlex.join([sys.executable, program, "leave", str(self.folder)])
         self._write("leave", f"#!/bin/sh\nexec {command}\n", 0o700)
+
+    def answer(self) -> str:
+        """Return the next thing that the processes say; empty when they end before, also for lack of time."""
+        limit = threading.Timer(_UP_LIMIT, self.process.kill)
+        limit.daemon = True
+        limit.start()
+        assert self.process.stdout is not None
+        try:
+            return self.process.stdout.readline()
+        finally:
+            limit.cancel()
 
     def _write(self, name: str, text: str, mode: int = 0o600) -> None:
         file = self.folder / name
@@ -210,8 +220,7 @@ def join(file: str) -> None:
             other.close()
         _joined.clear()
         host = _joined[ticket["id"]] = Host(ticket)
-        assert host.process.stdout is not None
-        if not host.process.stdout.readline():
+        if not host.answer():
             raise RuntimeError(host.why_not("The workers did not start"))
     print(f"{len(host.workers)} workers", flush=True)
     while host.runs:

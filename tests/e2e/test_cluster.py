@@ -59,7 +59,7 @@ def test_a_cluster_takes_no_connection_without_its_key_and_ends_with_its_kernel(
     seen = agents.kernel(env={**gpus(tmp_path / "bin", 1), "HOME": str(tmp_path)})
     assert seen.run(CLIENT, _LIMIT)["status"] == "ok"
     seen.run("import distributed, os")
-    assert seen.value("client.scheduler.address").startswith("'tls://127.0.0.1:")
+    assert seen.value("client.scheduler.address").startswith("'tls://")
     other = (
         "distributed.Client(client.scheduler.address, security=distributed.Security.temporary(), timeout=3)"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import urllib.request
 from collections.abc import Iterator
+from contextlib import suppress
 
 import psutil
 import pytest
@@ -137,14 +138,17 @@ def test_a_machine_that_computes_is_not_deleted_and_one_that_does_not_is(book: N
     assert book.remote(f"{SEE}\nprint(len(see(set(), 2)))").text == "2\n"
 
 
+def works_for(process: psutil.Process, machine: str) -> bool:
+    """Return whether this process starts the workers of a machine."""
+    with suppress(psutil.Error):
+        starts = any("clusterhost.py" in word for word in process.cmdline()[:2])
+        return starts and process.environ().get("GPU_REMOTE_MACHINE") == machine
+    return False
+
+
 def test_a_machine_that_falls_out_of_the_cluster_joins_again_while_a_cell_runs(book: Notebook) -> None:
     _, worker = Registry().machines()
-    (host,) = (
-        process
-        for process in psutil.process_iter()
-        if any("clusterhost.py" in word for word in process.cmdline()[:2])
-        and process.environ().get("GPU_REMOTE_MACHINE") == worker.name
-    )
+    (host,) = [one for one in psutil.process_iter() if works_for(one, worker.name)]
     request = book.send(f"%%remote\n{SEE}\nprint('on')\nsee(set(), 1)\nprint(len(see(set(), 2)))")
     ran = book.wait(request, until=lambda ran: "on\n" in ran.text)
     host.kill()
