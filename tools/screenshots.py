@@ -61,7 +61,7 @@ def take_all(browser: Browser, it: Lab, theme: str) -> None:
     page.locator(".jp-Dialog-content").screenshot(path=str(IMAGES / f"delete-{theme}.png"))
     page.locator(".jp-Dialog").get_by_role("button", name="Delete").click()
     page.locator(".jp-GpuRemote-card").wait_for(state="detached")
-    page.set_viewport_size({"width": 1280, "height": 560})
+    page.set_viewport_size({"width": 1280, "height": 830})
     page.locator(".jp-GpuRemote").screenshot(path=str(IMAGES / f"first-{theme}.png"))
     page.close()
 
