@@ -1,4 +1,4 @@
-"""Leave out of a wheel what no program reads: comments, and docstrings of what no user calls.
+"""Leave out of a wheel what no program reads: comments, docstrings of what no user calls, descriptions.
 
 The wheel is downloaded at the start of many a session, and most of it is Python. Every line stays on its
 line, so tracebacks and links to the sources are right; the sdist and the repository have everything.
@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import ast
 import io
+import json
 import tokenize
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-DOCUMENTED = {"__init__.py", "config.py", "errors.py", "line.py", "magic.py", "model.py", "remote.py"}
-"""Modules whose docstrings `help` shows to users; those of providers/base.py too."""
+DOCUMENTED = {"__init__.py", "config.py", "errors.py", "line.py", "magic.py", "remote.py"}
+"""Modules whose docstrings `help` shows to users."""
 
 MAKERS = "catalog/rebuild"
 """What only those need who have a checkout; pyproject.toml leaves it out of wheels."""
+
+SCHEMA = "server/schema.json"
 
 Span = tuple[int, int, int, int]
 """Of a piece of source: its first line and column, its last line and column; columns in UTF-8 bytes."""
@@ -57,7 +61,7 @@ def _docstrings(tree: ast.Module) -> Iterator[tuple[Span, bytes]]:
 
 
 def slim_package(package: Path, to: Path) -> Iterator[tuple[Path, Path]]:
-    """Write the modules of a package without what no program reads.
+    """Write the modules of a package, and its schema, without what no program reads.
 
     Args:
         package: Its folder.
@@ -72,6 +76,18 @@ def slim_package(package: Path, to: Path) -> Iterator[tuple[Path, Path]]:
             continue
         made = to / place
         made.parent.mkdir(parents=True, exist_ok=True)
-        wanted = place.as_posix() in {*DOCUMENTED, "providers/base.py"}
+        wanted = place.as_posix() in DOCUMENTED
         made.write_text(slim(file.read_text(encoding="utf-8"), wanted), encoding="utf-8")
         yield made, place
+    schema = to / SCHEMA
+    told = json.loads((package / SCHEMA).read_text(encoding="utf-8"))
+    schema.write_text(json.dumps(_bare(told), separators=(",", ":")), encoding="utf-8")
+    yield schema, Path(SCHEMA)
+
+
+def _bare(value: Any) -> Any:
+    """Return a JSON schema without its descriptions."""
+    if isinstance(value, dict):
+        kept = {name: _bare(one) for name, one in value.items()}
+        return {name: one for name, one in kept.items() if name != "description" or not isinstance(one, str)}
+    return [_bare(one) for one in value] if isinstance(value, list) else value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -11,6 +12,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from jsonschema import Draft202012Validator as validator
 
 from tests.conftest import need
 from tools.slim import slim
@@ -97,6 +99,7 @@ def test_wheel_and_sdist_carry_the_bundle(bundle: Path, tmp_path: Path) -> None:
     assert wheel.stat().st_size < 500_000
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
+        schema = json.loads(archive.read("jupyter_gpu_remote/server/schema.json"))
         slimmed = archive.read("jupyter_gpu_remote/deploy.py").decode()
         assert sum(one.compress_size for one in archive.infolist() if shared in one.filename) < 50_000
     assert f"{shared}/share/jupyter/labextensions/jupyter-gpu-remote/install.json" in names
@@ -104,6 +107,7 @@ def test_wheel_and_sdist_carry_the_bundle(bundle: Path, tmp_path: Path) -> None:
     assert f"{shared}/etc/jupyter/jupyter_server_config.d/jupyter_gpu_remote.json" in names
     assert not [name for name in names if "node_modules" in name or name.startswith("labextension")]
     assert "jupyter_gpu_remote/catalog/rebuild/aws.py" not in names
+    validator.check_schema(schema)
     assert slimmed == slim((ROOT / "jupyter_gpu_remote" / "deploy.py").read_text())
     with tarfile.open(sdist) as source:
         packed = source.getnames()
