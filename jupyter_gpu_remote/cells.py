@@ -314,6 +314,8 @@ class RemoteCells:
         finally:
             if self._together is not None and was_run:
                 self._together.end_of_sweep()
+        if self._sweep is not None and was_run:
+            self._sweep.finish(self.shell.user_ns)
         return was_run
 
     def _finished(self, execution: Execution) -> bool:

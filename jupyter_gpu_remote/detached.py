@@ -66,6 +66,8 @@ def detach(cells: RemoteCells, config: GpuRemote, cell: str, sweep: Sweep | None
 
     def ended(job: Job, run: Running) -> None:
         cells.relay.end(run.execution)
+        if sweep is not None:
+            sweep.finish(cells.shell.user_ns)
         saved = _bring(notebook, config, job, run.execution)
         line.end(" · ".join(filter(None, (described(job.row), saved, run.problem))))
 

@@ -193,6 +193,7 @@ class RelayKernel:
         if sweep is not None:
             self._bringer.needs(sweep.packages, config.env)
             sweep.begin(config, notebook.folder, lambda text: self._warn(cell, [text]))
+            sweep.frame = True
             code = sweep.code
         if config.detach:
             with self._interrupts.raised():

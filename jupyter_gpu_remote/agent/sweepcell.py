@@ -71,8 +71,9 @@ def run(namespace: MutableMapping[str, Any], source: str, sweep: Mapping[str, An
     finally:
         rows = [trial.plain() | {"value": trial.value} for trial in trials if trial.ended]
         folder = f"{FOLDER}/{sweep['name']}"
-        namespace["sweep"] = frame([as_row(row, folder) for row in rows])
-        namespace["sweep_reports"] = frame(history(rows))
+        table = frame if sweep["frame"] else list
+        namespace["sweep"] = table([as_row(row, folder) for row in rows])
+        namespace["sweep_reports"] = table(history(rows))
     if trials and not any(trial.state in GOOD for trial in trials):
         raise SweepFailed(f"No trial ended well. Trial {trials[0].number}:\n{trials[0].error}")
 

@@ -49,6 +49,7 @@ class Request:
         stop: The rule that ends one.
         goal: What is optimized.
         known: What is known of trials already.
+        frame: Whether its results are for the kernel over there, which then makes tables of them.
         begun: Whether there is a record of it.
     """
 
@@ -61,6 +62,7 @@ class Request:
     stop: parse.Rule | None = None
     goal: tuple[str, str] | None = None
     known: Sequence[Mapping[str, Any]] = field(default_factory=list)
+    frame: bool = False
     begun: bool = False
 
     @property
@@ -127,6 +129,12 @@ class Request:
         while (folder / record.FOLDER / self.name).exists() and not self.known:
             self.name += "-1"
         record.begin(folder, self.name, {"digest": digest, "space": config.sweep, "trials": size(self)})
+
+    def finish(self, namespace: MutableMapping[str, Any]) -> None:
+        """Make tables of what has come; pandas may be here alone, or over there alone."""
+        for name in BOUND:
+            if isinstance(rows := namespace.get(name), list):
+                namespace[name] = frame(rows)
 
     def bring(self, folder: Path, namespace: MutableMapping[str, Any]) -> None:
         """Bind what has come here, where the kernel over there can't give it any more."""
