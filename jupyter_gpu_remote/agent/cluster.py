@@ -206,6 +206,8 @@ def start() -> None:
 def join(file: str) -> None:
     """Work for the cluster that the ticket in `file` leads to, until it ends or this is interrupted.
 
+    The file is removed.
+
     Called again with the same ticket, it goes on with the processes of before.
 
     Raises:
@@ -214,6 +216,7 @@ def join(file: str) -> None:
     import distributed  # noqa: F401  # waits for it, where the packages are still being installed
 
     ticket = json.loads(Path(file).read_text())
+    Path(file).unlink()
     host = _joined.get(ticket["id"])
     if host is None or not host.runs:
         for other in _joined.values():

@@ -1,57 +1,87 @@
-"""Several machines of a cloud for one notebook: real hosts, one of which is silent for a while."""
+"""Several machines of a cloud for one notebook: real hosts, one of which falls silent, then is taken back."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from jupyter_gpu_remote.registry import Registry
 from tests.e2e.test_machines_together import SEE
-from tests.notebooks import notebook
+from tests.notebooks import Notebook, notebook
 
 from .clouds import Aws
 from .hosts import NetnsHosts
-
-_LIMIT = 110.0
 
 TASKS = """
 import time
 def work(x):
     time.sleep(0.5)
     return x
-client = remote_client()
-futures = client.map(work, range(24), pure=False)
+futures = remote_client().map(work, range(24), pure=False)
 while not any(future.done() for future in futures): time.sleep(0.02)
 print("on", flush=True)
-print(sorted(client.gather(futures)) == list(range(24)), flush=True)
+print(sorted(remote_client().gather(futures)) == list(range(24)))
 """
 
 
-def test_a_machine_that_falls_silent_costs_seconds_and_no_result_and_comes_back(
-    hosts: NetnsHosts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("tests.notebooks.LIMIT", _LIMIT)
-    cloud = Aws(hosts, tmp_path, monkeypatch)
-    folder = tmp_path / "work"
-    folder.mkdir()
-    try:
-        with notebook(folder) as book:
-            ran = book.remote(f"{SEE}\nprint(len(see(set(), 2)))", "--gpu T4 --machines 2")
-            assert not ran.error, ran.error
-            assert ran.text.endswith("2\n")
-            head, worker = Registry().machines()
-            assert worker.head == head.name and worker.offer.zone == head.offer.zone
-            request = book.send(f"%%remote\n{TASKS}")
-            ran = book.wait(request, until=lambda ran: "on\n" in ran.text)
-            host = worker.provider_id.partition("/")[2]
-            hosts.cut(host)
-            ran = book.wait(request, so_far=ran)
-            assert "True" in ran.text, ran
-            hosts.mend(host)
-            back = book.remote(f"{SEE}\nprint(see(set(), 2))")
-            assert back.text == f"{sorted([head.name, worker.name])}\n", back
-            assert not book.run("%remote down --all --yes").error
-            assert cloud.leftovers == []
-    finally:
-        cloud.close()
+@dataclass
+class Two:
+    """A notebook with two machines."""
+
+    book: Notebook
+    cloud: Aws
+    state: Path
+
+    @property
+    def worker(self) -> tuple[str, str]:
+        """The name of the one that is not the head, and the id of its host."""
+        (worker,) = [machine for machine in Registry().machines() if machine.head]
+        return worker.name, worker.provider_id.partition("/")[2]
+
+
+@pytest.fixture(scope="module")
+def two(hosts: NetnsHosts, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Two]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tests.notebooks.LIMIT", 110.0)
+        state = tmp_path_factory.mktemp("state")
+        patch.setenv("JUPYTER_GPU_REMOTE_DIR", str(state))
+        cloud = Aws(hosts, tmp_path_factory.mktemp("settings"), patch)
+        try:
+            with notebook(tmp_path_factory.mktemp("work")) as book:
+                ran = book.remote(f"{SEE}\nprint(len(see(set(), 2)))", "--gpu T4 --machines 2")
+                assert ran.text.endswith("2\n"), ran
+                yield Two(book, cloud, state)
+                assert not book.run("%remote down --yes").error
+                assert cloud.leftovers == []
+        finally:
+            cloud.close()
+
+
+@pytest.fixture(autouse=True)
+def own_state(two: Two, monkeypatch: pytest.MonkeyPatch) -> None:
+    """See the machines of the notebook."""
+    monkeypatch.setenv("JUPYTER_GPU_REMOTE_DIR", str(two.state))
+
+
+def test_a_machine_that_falls_silent_costs_no_result_and_comes_back(two: Two, hosts: NetnsHosts) -> None:
+    name, host = two.worker
+    request = two.book.send(f"%%remote\n{TASKS}")
+    ran = two.book.wait(request, until=lambda ran: "on\n" in ran.text)
+    hosts.cut(host)
+    assert two.book.wait(request, so_far=ran).text == "on\nTrue\n"
+    hosts.mend(host)
+    assert name in two.book.remote(f"{SEE}\nprint(see(set(), 2))").text
+
+
+def test_a_machine_that_is_taken_back_is_replaced_while_a_cell_runs(two: Two) -> None:
+    name, host = two.worker
+    request = two.book.send(f"%%remote\n{SEE}\nprint('on')\nprint(len(see({{{name!r}}}, 2)))")
+    ran = two.book.wait(request, until=lambda ran: "on\n" in ran.text)
+    two.cloud.take_back(host)
+    ran = two.book.wait(request, so_far=ran)
+    assert ran.text == "on\n2\n"
+    assert f"{two.worker[0]} (T4 · aws" in ran.stream("stderr")
+    assert f"takes the place of {name}" in ran.stream("stderr")
