@@ -56,6 +56,8 @@ def test_a_launch_mounts_what_it_names_and_says_what_is_unsent(
     assert job["state"] == "failed" and job["problem"]["code"] == "storage"
 
     on_machine(server, name, "touch ~/go")
+    mounts = f"machines/{name}/mounts"
+    wait_for(lambda: not client.get("MountList", mounts)["mounts"][0]["open"], "the file to be closed")
     assert client.job(client.ask("POST", f"machines/{name}/flush"))["state"] == "done"
     assert (bucket / "log.txt").read_text() == "begun\n"
     assert client.job(client.ask("DELETE", f"machines/{name}/mounts", path=mount["path"]))["state"] == "done"
