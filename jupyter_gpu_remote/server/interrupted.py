@@ -48,11 +48,12 @@ class Launches:
         def note() -> None:
             told = {"owner": asdict(Owner.me()), "request": dict(job.request or {}), "machine": job.machine}
             beside = file.with_suffix(".new")
-            beside.write_text(json.dumps(told), encoding="utf-8")
-            beside.replace(file)
+            with contextlib.suppress(OSError):  # a launch is more than what is told of it
+                file.parent.mkdir(exist_ok=True)
+                beside.write_text(json.dumps(told), encoding="utf-8")
+                beside.replace(file)
 
-        with contextlib.suppress(OSError):  # a launch is more than what is told of it
-            note()
+        note()
         try:
             yield note
         finally:
@@ -115,6 +116,4 @@ class Launches:
 
 
 def _folder() -> Path:
-    folder = state_dir() / "launches"
-    folder.mkdir(exist_ok=True)
-    return folder
+    return state_dir() / "launches"
