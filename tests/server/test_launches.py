@@ -112,6 +112,17 @@ def test_many_launches_run_beside_each_other_and_no_more_than_allowed(slow: Serv
     wait_for(lambda: not rented(slow), "all to be given back", 60)
 
 
+def what_became(client: Client) -> Any:
+    """Return the one job that there is, once it has ended."""
+
+    def ended() -> list[Any]:
+        return [job for job in client.get("JobList", "jobs")["jobs"] if job["ended_at"]]
+
+    wait_for(ended, "what became of the launch")
+    (job,) = ended()
+    return job
+
+
 def test_a_server_that_is_killed_in_a_launch_cleans_up_when_it_is_back(own_slow: Server) -> None:
     name = booting(own_slow.client())["machine"]
     assert len(rented(own_slow)) == 1
@@ -127,8 +138,7 @@ def test_a_server_that_is_killed_in_a_launch_cleans_up_when_it_is_back(own_slow:
     assert told["machine"] == name and "deleted" in told["text"]
     assert client.get("Activity", "activity", since=activity["last"])["events"] == []
 
-    wait_for(lambda: client.get("JobList", "jobs")["jobs"][0]["ended_at"], "what became of the launch")
-    (job,) = client.get("JobList", "jobs")["jobs"]
+    job = what_became(client)
     assert (job["state"], job["interrupted"], job["request"]) == ("failed", True, T4)
     assert name in job["problem"]["message"] and "deleted" in job["problem"]["message"]
     assert job["problem"]["hint"] and not job["problem"]["billed"]
@@ -145,8 +155,7 @@ def test_a_launch_that_was_ready_when_its_server_was_killed_goes_on(own_slow: Se
     )
     own_slow.end()
     client = own_slow.start().client()
-    wait_for(lambda: client.get("JobList", "jobs")["jobs"], "what became of the launch")
-    (job,) = client.get("JobList", "jobs")["jobs"]
+    job = what_became(client)
     assert (job["state"], job["interrupted"], job["machine"]) == ("done", True, name)
     assert "goes on" in job["said"][0]
 
@@ -157,8 +166,7 @@ def test_a_launch_that_had_rented_nothing_when_its_server_was_killed_says_so(own
     (folder / "abc.json").write_text(json.dumps({"owner": DEAD, "request": {"gpu": "T4"}, "machine": None}))
     (folder / "broken.json").write_text("{")
     client = own_server.start().client()
-    wait_for(lambda: client.get("JobList", "jobs")["jobs"], "what became of the launch")
-    (job,) = client.get("JobList", "jobs")["jobs"]
+    job = what_became(client)
     assert job["problem"]["code"] == "interrupted" and "before anything" in job["problem"]["message"]
 
 
