@@ -24,7 +24,7 @@ _AGAIN = 60.0
 """Seconds after which a machine that could not be reached is tried again."""
 _REJOIN = 10.0
 """Seconds between two attempts to have machines join again that have fallen out."""
-_READ = 'cat "$HOME/.gpu-remote/cluster/$1"-*/ticket.json'
+_READ = 'cat "$(ls -t -d "$HOME/.gpu-remote/cluster/$1"-*/ticket.json | head -n 1)" </dev/null'
 _NOTE = 'umask 077; mkdir -p "$HOME/.gpu-remote/cluster"; cat > "$HOME/.gpu-remote/cluster/$1.failed"'
 _FREE = """
 import socket, sys
@@ -69,6 +69,8 @@ class Crew:
         self._folder, self._synced, self._config, self._registry = folder, synced, config, registry
         self._warn = warn
         self.members: dict[str, Member] = {}
+        self.known: set[str] = set()
+        """All that were ever met and have not been found to have ended."""
         self._failed: dict[str, float] = {}
         self._silent: set[str] = set()
         self._rejoined = 0.0
@@ -91,6 +93,7 @@ class Crew:
 
         met = self._each(new, connect)
         self.members.update(met)
+        self.known.update(met)
         now = time.monotonic()
         self._failed.update({machine.name: now for machine in new if machine.name not in met})
         return bool(met)
@@ -144,9 +147,11 @@ class Crew:
 
     def ticket(self) -> bytes:
         """Return what opens the cluster of the notebook's kernel; empty where there is none."""
-        pid = str(self.kernel.facts["pid"])
-        done = self._head.transport.run(["sh", "-c", _READ, "sh", pid])
-        return done.stdout if not done.returncode else b""
+        kernels = self.kernel.request("status")["kernels"]
+        for pid in (str(kernel["pid"]) for kernel in kernels if kernel["id"] == self.kernel.id):
+            done = self._head.transport.run(["sh", "-c", _READ, "sh", pid])
+            return done.stdout if not done.returncode else b""
+        return b""
 
     def launch(self, script: str, name: str, count: int, needs: Any) -> str:
         """Run a script on `count` machines as ``torchrun`` does.

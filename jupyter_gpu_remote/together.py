@@ -182,10 +182,12 @@ class Together:
             return
         try:
             head = notebook.live.machine
-            gone = [name for name in crew.members if notebook.registry.get(name).state.final]
-            if crew.meet() or crew.rejoin_due():
-                crew.push()
-                crew.join(self._needs)
+            gone = [name for name in crew.known if notebook.registry.get(name).state.final]
+            crew.known.difference_update(gone)
+            with suppress(GpuRemoteError, OSError):
+                if crew.meet() or crew.rejoin_due():
+                    crew.push()
+                    crew.join(self._needs)
         finally:
             self._lock.release()
         self._replace(head, gone)

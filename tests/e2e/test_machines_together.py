@@ -138,6 +138,12 @@ def test_a_machine_that_computes_is_not_deleted_and_one_that_does_not_is(book: N
     assert book.remote(f"{SEE}\nprint(len(see(set(), 2)))").text == "2\n"
 
 
+def test_a_kernel_that_was_restarted_has_all_machines_again(book: Notebook) -> None:
+    assert not book.run("%remote restart").error
+    ran = book.remote(f"client = remote_client()\n{SEE}\nprint(len(see(set(), 2)))")
+    assert ran.text == "2\n", ran
+
+
 def works_for(process: psutil.Process, machine: str) -> bool:
     """Return whether this process starts the workers of a machine."""
     with suppress(psutil.Error):
