@@ -84,6 +84,7 @@ def detach(cells: RemoteCells, config: GpuRemote, cell: str, sweep: Sweep | None
             pack,
             imports=lent.imports if lent else {},
             elsewhere=lent.names if lent else (),
+            cell_id=_cell_id(cells),
         ),
         listener,
         sent,
@@ -141,6 +142,12 @@ def detach_there(
     if not job.row.ended:
         line.end(f"job {job.id} runs on {job.machine}")
     return job
+
+
+def _cell_id(cells: RemoteCells) -> str:
+    """Return what the frontend calls the cell that runs; empty where it does not say."""
+    kernel = getattr(cells.shell, "kernel", None)
+    return str(kernel.get_parent("shell").get("metadata", {}).get("cellId") or "") if kernel else ""
 
 
 def title_of(cell: str) -> str:

@@ -18,8 +18,12 @@ SCHEMA = (
     "CREATE INDEX jobs_in_state ON jobs (state)",
 )
 
+CELL_ID = ("ALTER TABLE jobs ADD COLUMN cell_id TEXT NOT NULL DEFAULT ''",)
+"""What the table got later."""
+
 _COLUMNS = (
-    "j.id, j.notebook, j.machine, j.kernel, j.cell, j.title, j.folder, j.began, j.ended, j.state, j.note"
+    "j.id, j.notebook, j.machine, j.kernel, j.cell, j.cell_id, j.title, j.folder, j.began, j.ended,"
+    " j.state, j.note"
 )
 _FROM = f"SELECT {_COLUMNS}, m.final FROM jobs j LEFT JOIN machines m ON m.name = j.machine"
 
@@ -44,6 +48,7 @@ class JobRow:
         machine: Where it runs.
         kernel: Its kernel's name there.
         cell: The message id of its cell.
+        cell_id: What its notebook calls the cell; empty where there is none.
         title: The cell's first line, or the script.
         folder: Its folder here.
         began: Unix seconds.
@@ -57,6 +62,7 @@ class JobRow:
     machine: str
     kernel: str
     cell: str
+    cell_id: str
     title: str
     folder: str
     began: float
@@ -82,14 +88,18 @@ class JobTable:
     def __init__(self, file: StateFile) -> None:
         self._file = file
 
-    def add(self, notebook: str, machine: str, kernel: str, title: str, folder: str) -> JobRow:
+    def add(
+        self, notebook: str, machine: str, kernel: str, title: str, folder: str, cell_id: str = ""
+    ) -> JobRow:
         """Write down a job that is about to begin; it gets the next number."""
         with self._file.transaction() as db:
-            values = (notebook, machine, kernel, "", title, folder, time.time(), None, JobState.RUNNING, "")
+            begun = time.time(), None, JobState.RUNNING, ""
+            values = notebook, machine, kernel, "", cell_id, title, folder, *begun
             plain = [_plain(value) if type(value) is str else value for value in values]
             cursor = db.execute(
-                "INSERT INTO jobs (notebook, machine, kernel, cell, title, folder, began, ended, state, note)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO jobs"
+                " (notebook, machine, kernel, cell, cell_id, title, folder, began, ended, state, note)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 plain,
             )
             return _row(db.execute(f"{_FROM} WHERE j.id = ?", (cursor.lastrowid,)).fetchone())
@@ -151,8 +161,8 @@ def _row(row: tuple[Any, ...] | sqlite3.Row) -> JobRow:
     *known, state, note, final = row
     if state == JobState.RUNNING and final != 0:
         state, note = JobState.LOST, "its machine has ended"
-    number, notebook, machine, kernel, cell, title, folder, began, ended = known
-    return JobRow(number, notebook, machine, kernel, cell, title, folder, began, ended, JobState(state), note)
+    values = *known, JobState(state), note
+    return JobRow(*values)
 
 
 def _plain(text: str) -> str:

@@ -37,6 +37,7 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
     ),
     spend.SCHEMA,
     jobtable.SCHEMA,
+    jobtable.CELL_ID,
 )
 
 

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import nbformat.v4
+
 from ..agent import wire
 from ..config import GpuRemote
 from ..errors import ConflictError, GpuRemoteError, MachineNotFoundError
@@ -17,7 +19,8 @@ from ..jobtable import JobRow, JobState
 from ..messages import Message
 from ..plain import plain_text
 from ..registry import Registry
-from ..verbs.job import Job, refresh_one
+from ..verbs.job import Job, described, refresh_one
+from .celloutputs import CellOutputs
 from .kernelspecs import usable
 from .problems import RefusedError
 from .visits import Visits
@@ -146,18 +149,19 @@ class Runs:
             since: What was `next` in the last answer; 0 for all.
         """
         job = self._job(id)
-        with self._lock:
-            followed = self._followed.get(job.id)
-            if followed is None:
-                self._make_room()
-                followed = self._followed[job.id] = _Followed(job)
-                followed.start()
+        followed = self._follow(job)
         said = followed.text(since)
-        if followed.failure is not None:
-            with self._lock:
-                self._followed.pop(job.id, None)
-            raise followed.failure
+        self._check(job, followed)
         return {"run": self._view(job.row), **said}
+
+    def cell(self, id: str) -> dict[str, Any]:
+        """Return what belongs below a job's cell so far: its outputs, and what became of it."""
+        job = self._job(id)
+        followed = self._follow(job)
+        outputs, ended = followed.outputs()
+        self._check(job, followed)
+        told = nbformat.v4.new_output("display_data", {"text/plain": described(job.row)})
+        return {"run": self._view(job.row), "outputs": [*outputs, told], "ended": ended}
 
     def prune(self) -> None:
         """Let go of outputs that nobody has asked for lately."""
@@ -171,6 +175,21 @@ class Runs:
             for one in self._followed.values():
                 one.leave()
             self._followed.clear()
+
+    def _follow(self, job: Job) -> _Followed:
+        with self._lock:
+            followed = self._followed.get(job.id)
+            if followed is None:
+                self._make_room()
+                followed = self._followed[job.id] = _Followed(job)
+                followed.start()
+        return followed
+
+    def _check(self, job: Job, followed: _Followed) -> None:
+        if followed.failure is not None:
+            with self._lock:
+                self._followed.pop(job.id, None)
+            raise followed.failure
 
     def _make_room(self) -> None:
         if len(self._followed) >= _FOLLOWED:
@@ -189,6 +208,7 @@ class Runs:
             "title": row.title,
             "machine": row.machine,
             "notebook": self._path_of(row.notebook) if has_file else "",
+            "cell": row.cell_id,
             "state": row.state.value,
             "began_at": row.began,
             "ended_at": row.ended,
@@ -210,6 +230,7 @@ class _Followed:
     def __init__(self, job: Job) -> None:
         self._job = job
         self._parts: list[str] = []
+        self._cell = CellOutputs()
         self._dropped = 0
         self._lock = threading.Lock()
         self._left = threading.Event()
@@ -244,10 +265,21 @@ class _Followed:
         start = since if first <= since <= last else first
         return {"start": start, "next": last, "text": whole[start - first :], "ended": ended}
 
+    def outputs(self) -> tuple[list[dict[str, Any]], bool]:
+        """Return the outputs as a notebook keeps them, and whether nothing will follow."""
+        self._asked_at = time.monotonic()
+        self._caught_up.wait(_FIRST_LIMIT)
+        with self._lock:
+            return self._cell.all(), self._ended
+
     def message(self, message: Message) -> None:
         """Take a message of the job."""
-        if message.channel == wire.IOPUB and (text := plain_text(message.type, message.content)):
-            with self._lock:
+        if message.channel != wire.IOPUB:
+            return
+        text = plain_text(message.type, message.content)
+        with self._lock:
+            self._cell.message(message)
+            if text:
                 self._parts.append(text)
 
     def connection(self, text: str) -> None:

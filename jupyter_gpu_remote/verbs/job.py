@@ -63,6 +63,7 @@ class Work:
         once: Whether its variables are of no use to anybody once it has ended.
         imports: Modules that its variables look up: module and name in it, by variable.
         elsewhere: Variables that do not come from `namespace`.
+        cell_id: What the notebook calls its cell.
     """
 
     code: str
@@ -74,6 +75,7 @@ class Work:
     once: bool = False
     imports: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     elsewhere: Sequence[str] = ()
+    cell_id: str = ""
 
 
 class Outputs:
@@ -178,7 +180,9 @@ def begin(
         GpuRemoteError: It was not started.
     """
     kernel_id = f"job-{uuid.uuid4().hex[:12]}"
-    row = registry.jobs.add(work.notebook, machine.name, kernel_id, work.title, str(work.folder))
+    row = registry.jobs.add(
+        work.notebook, machine.name, kernel_id, work.title, str(work.folder), work.cell_id
+    )
     outputs = Outputs(listener)
 
     def note(run: Running, execution: Execution) -> None:

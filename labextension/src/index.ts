@@ -20,6 +20,7 @@ import { GpuMachines } from './manager';
 import { Notebooks } from './notebooks';
 import { askForPermission } from './outside';
 import { DEFAULTS, PLUGIN, readPreferences } from './preferences';
+import { bringOutputs } from './resume';
 import { runningMachines } from './running';
 import { addSetUpCommand } from './setup';
 import { CostWidget } from './statusbar';
@@ -116,6 +117,9 @@ const panelPlugin: JupyterFrontEndPlugin<void> = {
     addSetUpCommand(options);
     addTabs(app, panel, restorer);
 
+    if (tracker) {
+      bringOutputs(tracker, machines.requests);
+    }
     toastLaunches(machines, commands, () => preferences.notifications, trans);
     toastJobs(machines, commands, () => preferences.notifications, trans);
     running?.add(runningMachines(machines, commands, trans));

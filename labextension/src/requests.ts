@@ -76,6 +76,9 @@ export class Requests {
   output(id: number, since: number): Promise<Api.RunOutput> {
     return this._ask('GET', `runs/${id}/output`, { since });
   }
+  runCell(id: number): Promise<Api.RunCell> {
+    return this._ask('GET', `runs/${id}/cell`);
+  }
   mounts(machine: string): Promise<Api.MountList> {
     return this._ask('GET', `machines/${machine}/mounts`);
   }

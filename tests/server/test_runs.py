@@ -68,6 +68,9 @@ def test_a_job_is_listed_followed_and_its_end_is_told(
     rest = output(client, id, said["next"])
     assert (rest["start"], rest["text"]) == (said["next"], "two\n")
     assert client.get("Run", f"runs/{id}")["ended_at"]
+    below = client.get("RunCell", f"runs/{id}/cell")
+    assert [one.get("name") for one in below["outputs"]] == ["stdout", "stderr", None]
+    assert "done" in below["outputs"][-1]["data"]["text/plain"] and below["ended"]
 
     assert client.ask("DELETE", f"runs/{id}").status == 204
     assert client.ask("GET", f"runs/{id}").status == 404
@@ -82,7 +85,12 @@ def test_a_job_is_cancelled(server: Server, client: Client, machine: str, script
 
 
 def test_a_job_that_does_not_exist_is_not_found(client: Client) -> None:
-    for method, path in (("GET", "runs/999"), ("POST", "runs/999/cancel"), ("GET", "runs/999/output")):
+    for method, path in (
+        ("GET", "runs/999"),
+        ("POST", "runs/999/cancel"),
+        ("GET", "runs/999/output"),
+        ("GET", "runs/999/cell"),
+    ):
         answer = client.ask(method, path)
         assert answer.status == 404 and "999" in answer.conforms("Problem")["message"]
 

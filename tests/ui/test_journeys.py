@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -81,3 +83,40 @@ WATCH_CHIPS = """() => {
   new MutationObserver(look).observe(document.querySelector('.jp-GpuRemote'),
     { subtree: true, childList: true, characterData: true });
 }"""
+
+
+BACKGROUND = """\
+%%remote --cloud local --detach
+import os, time
+print("one", flush=True)
+while not os.path.exists("go"):
+    time.sleep(0.05)
+print("two")"""
+
+
+@pytest.fixture
+def laptop(browser: Any, tmp_path: Path) -> Any:
+    """Run JupyterLab."""
+    with lab(tmp_path) as it:
+        yield it
+
+
+def test_a_background_cell_gets_its_output_though_its_kernel_was_killed(laptop: Lab, page: Any) -> None:
+    first = "import os; print(os.getpid())\n%load_ext jupyter_gpu_remote"
+    journey.write(laptop.folder, "train.ipynb", first, BACKGROUND)
+    journey.open_notebook(page, laptop, "train.ipynb")
+    cells = page.locator(".jp-NotebookPanel:visible .jp-CodeCell")
+    journey.run_cell(page)
+    kernel = int(cells.nth(0).locator(".jp-OutputArea-output").first.inner_text())
+    journey.run_cell(page, 1)
+    output = cells.nth(1).locator(".jp-OutputArea").first
+    output.get_by_text("one", exact=True).wait_for()
+    output.get_by_text("runs on").wait_for()
+
+    os.kill(kernel, signal.SIGKILL)
+    output.get_by_text("· running").wait_for()  # from here on it is the page that looks after it
+    (machine,) = machines(laptop)
+    touch = "for d in ~/gpu-remote/*/; do touch $d/go; done"
+    laptop.command("exec", machine["name"], "--", "sh", "-c", touch)
+    output.get_by_text("· done").wait_for()
+    assert output.inner_text().split()[:2] == ["one", "two"]

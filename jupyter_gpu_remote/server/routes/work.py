@@ -57,6 +57,12 @@ def cancel_run(hub: Hub, id: str) -> dict[str, Any]:
     return hub.runs.cancel(id)
 
 
+@route("GET", "runs/{id}/cell", "RunCell", visits=True)
+def run_cell(hub: Hub, id: str) -> dict[str, Any]:
+    """Return what belongs below the cell of one."""
+    return hub.runs.cell(id)
+
+
 @route("GET", "runs/{id}/output", "RunOutput", takes="OutputQuery", visits=True)
 def run_output(hub: Hub, id: str, query: dict[str, Any]) -> dict[str, Any]:
     """Return what one has put out."""

@@ -94,6 +94,7 @@ export function run(given: Partial<Api.Run> = {}): Api.Run {
     title: 'train.py --lr 0.1',
     machine: 'calm-otter',
     notebook: '',
+    cell: '',
     state: 'running',
     began_at: NOW - 125,
     ended_at: null,
