@@ -53,6 +53,11 @@ def run_script(
         words: What follows it.
         to: Gets its outputs.
     """
+    if config.sweep:
+        raise ConfigurationError(
+            "A script can't be swept: --sweep binds names, which a cell has.",
+            hint="Use %%remote --sweep in a notebook, or Remote.sweep in a script of yours.",
+        )
     folder, inside = _place(desk, path)
     source = path.read_text(errors="replace")
     key = str(path.resolve())

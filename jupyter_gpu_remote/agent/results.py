@@ -31,7 +31,7 @@ class Trial:
         began: When that began, by the clock of this process.
         seconds: How long it took.
         attempts: How often it was begun.
-        alone: Whether it runs with nothing beside it, to see whether it is what its workers died of.
+        suspected: How often Dask has blamed it for the death of workers on which it may only have waited.
         reports: What the latest attempt reported.
         value: Its last expression.
         error: The traceback, or what else ended it.
@@ -48,7 +48,7 @@ class Trial:
     began: float = 0.0
     seconds: float | None = None
     attempts: int = 0
-    alone: bool = False
+    suspected: int = 0
     reports: list[dict[str, Any]] = field(default_factory=list)
     value: Any = None
     error: str = ""

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 _TURN = 0.1
 """Seconds between looks at what is due."""
+_TOGETHER = 0.03
+"""Seconds for more news to come: results are cheaper to fetch together."""
 _FASTEST, _SLOWEST, _SHARE = 0.25, 2.0, 1 / 60
 """Seconds between two updates of the table, and their share of the time that the sweep has taken: what is
 watched for hours need not change four times a second."""
@@ -91,14 +93,13 @@ class Sweep:
         topic = self._program.topic
         self._client.subscribe_topic(topic, lambda event: self._inbox.put(event[1]))
         try:
-            # made again from the scheduler's copy where the workers that had it are gone
-            pickled = cloudpickle.dumps(self._program)
-            self._shared = self._client.submit(cloudpickle.loads, pickled, pure=False, key=f"sweep-{topic}")
+            self._pickled = cloudpickle.dumps(self._program)
+            self._share()
             self._submit([trial for trial in self.trials if not trial.ended])
             self._propose()
             while self._futures or self._suspects:
                 if not self._futures:
-                    self._submit([self._suspects.pop(0)])
+                    self._run_suspects()
                 self._turn()
         except BaseException:
             self._cancel()
@@ -108,13 +109,27 @@ class Sweep:
             self._futures.clear()
             del self._shared
 
+    def _share(self) -> None:
+        """Bring the program to the workers; Dask makes it again where those that had it are gone."""
+        import cloudpickle
+
+        self._shared = self._client.submit(cloudpickle.loads, self._pickled, pure=False)
+
+    def _run_suspects(self) -> None:
+        """Run again what Dask blames: all of it once, then one after the other with nothing beside it."""
+        self._share()  # it may have been blamed, too, and Dask forgets nothing
+        once = [trial for trial in self._suspects if trial.suspected == 1]
+        again = once or self._suspects[:1]
+        self._suspects = [trial for trial in self._suspects if trial not in again]
+        self._submit(again)
+
     def _submit(self, trials: Sequence[Trial]) -> None:
         from dask.utils import apply
 
         if not trials:
             return
         given = [(trial.number, dict(trial.params)) for trial in trials]
-        keys = [f"trial-{self._program.topic}-{trial.number}.{trial.alone}" for trial in trials]
+        keys = [f"trial-{self._program.topic}-{trial.number}.{trial.suspected}" for trial in trials]
         futures = self._client.map(
             apply, [self._shared] * len(given), given, key=keys, pure=False, retries=self._retries
         )
@@ -160,6 +175,7 @@ class Sweep:
         news = []
         try:
             news.append(self._inbox.get(timeout=_TURN))
+            time.sleep(_TOGETHER)
             while True:
                 news.append(self._inbox.get_nowait())
         except queue.Empty:
@@ -198,12 +214,13 @@ class Sweep:
         for number, future in futures.items():
             trial = self._by_number[number]
             result = results.get(number)
-            if result is None and future.status == "finished":  # what had the result is gone; it runs again
+            if result is None and future.status not in ("error", "cancelled"):
+                # what had the result is gone, and Dask runs it again
                 self._futures[number] = future
                 future.add_done_callback(lambda _, number=number: self._inbox.put(number))
                 continue
             if self._may_be_innocent(trial, future):
-                trial.state, trial.alone = WAITING, True
+                trial.state, trial.suspected = WAITING, trial.suspected + 1
                 self._suspects.append(trial)
                 continue
             self._settle(trial, future, result)
@@ -212,11 +229,8 @@ class Sweep:
         self._propose()
 
     def _may_be_innocent(self, trial: Trial, future: Future) -> bool:
-        """Return whether a trial may only have waited on the workers for whose deaths Dask blames it.
-
-        Such a one is run again at the end, with nothing beside it.
-        """
-        return is_killed(future) and trial.attempts < _BLAMED and not trial.alone
+        """Return whether a trial may only have waited on the workers for whose deaths Dask blames it."""
+        return is_killed(future) and trial.attempts < _BLAMED and trial.suspected < 2
 
     def _gathered(self, futures: Sequence[Future]) -> list[Any]:
         return list(self._client.gather(list(futures), errors="skip")) if futures else []

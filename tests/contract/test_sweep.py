@@ -179,7 +179,7 @@ def test_a_trial_that_kills_its_workers_is_a_row_with_the_reason(client: Client)
     cell = "import os, signal\nif x == 1: os.kill(os.getpid(), signal.SIGKILL)\nx"
     seen = Seen(client, cell, "x=range(3)")
     seen.run()
-    assert seen.states == ["done", "failed", "done"]
+    assert seen.states == ["done", "failed", "done"], [trial.error for trial in seen.trials]
     assert "ended the process" in seen.trials[1].error
     client.wait_for_workers(2, timeout=60)
 
