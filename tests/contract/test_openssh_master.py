@@ -211,8 +211,9 @@ def test_a_new_master_removes_the_sockets_of_a_dead_one(
     with unix_server(tmp_path / "s", echo) as path:
         transport.connect_unix(path).close()
     sockets = {p for p in control_folder.iterdir() if p.is_socket()}
-    master_of(control_folder).kill()
-    wait_for(lambda: not transport.alive(), "the master to be gone")
+    master = master_of(control_folder)
+    master.kill()
+    wait_for(lambda: has_ended(master), "the master to be gone")
     transport.open()
     left = {p for p in control_folder.iterdir() if p.is_socket()}
     assert (len(sockets), len(left)) == (3, 2)
