@@ -21,7 +21,9 @@ from .raised import remote_error
 from .relay import Beside
 from .status import StatusLine, for_shell
 from .variables.names import names_of
-from .verbs.job import Job, Running, Work, begin, described
+from .verbs.begin import Running, Work, begin
+from .verbs.job import Job
+from .verbs.outcome import described
 
 if TYPE_CHECKING:
     from .cells import RemoteCells

@@ -20,6 +20,7 @@ from .messages import Execution, Message
 from .model import Machine
 from .notebook import exchange_with, open_sync, remote_folder_of
 from .registry import Registry
+from .sync.movers import silent
 
 _UP_LIMIT = 120.0
 """Seconds for a machine to be at work, its packages being there."""
@@ -29,10 +30,6 @@ _STOP_LIMIT = 10.0
 _WRITE = 'umask 077; mkdir -p "$HOME/.gpu-remote/cluster"; cat > "$HOME/.gpu-remote/cluster/$1.json"'
 MODULE = "__import__('_gpu_remote.agent.cluster', fromlist=['*'])"
 """The module over there that knows of clusters."""
-
-
-def _silent(done: int, total: int, what: str) -> None:
-    pass
 
 
 class Member:
@@ -68,12 +65,12 @@ class Member:
             cwd = remote_folder_of(self.live, folder)
             self.kernel = self.live.kernel(kernel_id, cwd, self, {})
             self.kernel.on_end = self._ends
-            self.sync = open_sync(self.live, self.kernel, folder, _silent) if synced else None
+            self.sync = open_sync(self.live, self.kernel, folder, silent) if synced else None
             known = self.kernel.open()
             if self.sync is not None:
                 self.sync.meet(known["folder"], in_step=False)
             self._namespace: dict[str, Any] = {}
-            where = self.live, self.kernel, cwd, registry, config, _silent
+            where = self.live, self.kernel, cwd, registry, config, silent
             self._exchange = exchange_with(*where, self._namespace, Ledger(self._namespace))
         except BaseException:
             self.live.close()

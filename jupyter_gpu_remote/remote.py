@@ -5,30 +5,25 @@ from __future__ import annotations
 import queue
 import sys
 import threading
-import uuid
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, ParamSpec, TypeVar
 
 from traitlets.config import Config
 
-from .agent import wire
+from .calls import CALL, SWEEP, RemoteTraceback, Worker
 from .config import GpuRemote, load_settings
-from .errors import ConfigurationError, GpuRemoteError, KernelError, did_you_mean
-from .exchange.ledger import Ledger
+from .errors import ConfigurationError, did_you_mean
 from .fleet import Fleet
-from .kernel import RemoteKernel
-from .messages import Execution, Message
-from .notebook import exchange_with, remote_folder_of, too_wide
+from .notebook import too_wide
 from .options import request
-from .raised import remote_error
 from .reaper import reap_in_background
 from .registry import Registry
 from .status import StatusLine, in_terminal
 from .sweeps import OPTIONS, PACKAGES, Space, Trial, of_function, trial_of
+from .sync.movers import silent
 from .verbs.visit import Visit, machine_for
 from .wants import Wants
 
@@ -37,34 +32,6 @@ T = TypeVar("T")
 
 _NOT_HERE = ("in_", "out", "auto_in", "detach", "dry_run", "machines", "launch", *OPTIONS)
 """Options of a cell that mean nothing for a function."""
-_CALL = """\
-def gpu_remote_call(function, args, kwargs):
-    import cloudpickle, traceback
-    try:
-        return True, function(*args, **kwargs), ""
-    except Exception as error:
-        told = "".join(traceback.format_exception(type(error), error, error.__traceback__.tb_next))
-        error.__traceback__ = error.__cause__ = error.__context__ = None
-        try:
-            cloudpickle.loads(cloudpickle.dumps(error))
-        except Exception:
-            error = RuntimeError(f"{type(error).__name__}: {error}")
-        return False, error, told
-gpu_remote_value = gpu_remote_call(*gpu_remote_work)
-del gpu_remote_work, gpu_remote_call
-"""
-_SWEEP = """\
-from _gpu_remote.agent.sweepcell import call as gpu_remote_call
-gpu_remote_value = gpu_remote_call(*gpu_remote_work)
-del gpu_remote_work, gpu_remote_call
-"""
-
-
-class RemoteTraceback(Exception):
-    """Where an error was raised on the machine, as text; the cause of the error that is raised here."""
-
-    def __str__(self) -> str:
-        return f"\n\n{self.args[0]}"
 
 
 class Remote:
@@ -104,13 +71,13 @@ class Remote:
         self._there = Visit(machine, self._config, self._registry)
         self._sync = None
         if self._config.sync and not too_wide(self.folder):
-            self._sync = self._there.sync(self.folder, _silent)
+            self._sync = self._there.sync(self.folder, silent)
             self._sync.remote_changed()
         self._wants = Wants(self.folder)
         self._pool = ThreadPoolExecutor(max(1, workers), "remote call")
         self._own = threading.local()
-        self._workers: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
-        self._calls: set[_Worker] = set()
+        self._workers: queue.SimpleQueue[Worker] = queue.SimpleQueue()
+        self._calls: set[Worker] = set()
         self._lock = threading.Lock()
         self._closed = False
 
@@ -175,7 +142,7 @@ class Remote:
         """
         sweep, lists = of_function(space, max_trials, timeout, retries, stop, optimize)
         self._wants.ran(PACKAGES[bool(optimize)])
-        rows = self._result(self._pool.submit(self._do, (function, sweep, lists), _SWEEP))
+        rows = self._result(self._pool.submit(self._do, (function, sweep, lists), SWEEP))
         return [trial_of(row, sweep["name"]) for row in rows]
 
     def interrupt(self) -> None:
@@ -218,11 +185,11 @@ class Remote:
             self.interrupt()
             raise
 
-    def _do(self, work: tuple[Any, ...], code: str = _CALL) -> Any:
+    def _do(self, work: tuple[Any, ...], code: str = CALL) -> Any:
         """Do some work, in the thread of a worker."""
-        worker: _Worker | None = getattr(self._own, "worker", None)
+        worker: Worker | None = getattr(self._own, "worker", None)
         if worker is None or not worker.kernel.is_open:
-            worker = self._own.worker = _Worker(
+            worker = self._own.worker = Worker(
                 self._there, self.folder, self._registry, self._config, self._wants, self._lock
             )
             self._workers.put(worker)
@@ -248,107 +215,9 @@ class Remote:
             print(warning, file=sys.stderr)
 
 
-class _Worker:
-    """One kernel, which calls one function at a time.
-
-    Args:
-        there: The machine.
-        folder: The folder here that its working folder over there is a copy of.
-        registry: Where the machine is written down.
-        config: The user's settings.
-        wants: The packages that are needed; all workers share it, under `lock`.
-        lock: For that.
-    """
-
-    def __init__(
-        self,
-        there: Visit,
-        folder: Path,
-        registry: Registry,
-        config: GpuRemote,
-        wants: Wants,
-        lock: threading.Lock,
-    ) -> None:
-        self.files_changed = False
-        self._config, self._wants, self._lock = config, wants, lock
-        cwd = remote_folder_of(there.live, folder)
-        self.kernel: RemoteKernel = there.live.kernel(f"call-{uuid.uuid4().hex[:12]}", cwd, _Printer(), {})
-        self.kernel.open()
-        self._namespace: dict[str, Any] = {}
-        where = there.live, self.kernel, cwd, registry, config, _silent
-        self._ledger = Ledger(self._namespace)
-        self._exchange = exchange_with(*where, self._namespace, self._ledger)
-
-    def call(self, work: tuple[Any, ...], code: str) -> tuple[bool, Any, str]:
-        """Call a function; return whether it went well, its value or error, and the traceback."""
-        self._ledger.forget()  # over there nothing is kept of the call before
-        self._ledger.epoch += 1
-        self._namespace["gpu_remote_work"] = work
-        try:
-            while True:
-                execution = self._send(code)
-                reply = execution.future.result()
-                self.files_changed = execution.files_changed
-                if reply["status"] != "ok":
-                    raise self._interrupted(reply)
-                if self._exchange.settle(self._outgoing, reply):
-                    break
-            well, value, told = self._namespace["gpu_remote_value"]
-            return well, value, told
-        finally:
-            self._namespace.clear()
-
-    def _send(self, code: str) -> Execution:
-        with self._lock:  # what a notebook needs is found out by one at a time
-            self._outgoing = self._exchange.pack(
-                "", ["gpu_remote_work"], ["gpu_remote_value"], False, self._needs
-            )
-        return self.kernel.execute(
-            code,
-            buffers=self._outgoing.parts,
-            allow_stdin=False,
-            store_history=False,
-            gpu_remote=self._outgoing.wish,
-        )
-
-    def _needs(self, modules: Any) -> Any:
-        return self._wants.current(self._config.env, modules)
-
-    @staticmethod
-    def _interrupted(reply: dict[str, Any]) -> BaseException:
-        if reply.get("ename") == "KeyboardInterrupt":
-            return KernelError("The function was interrupted.")
-        return remote_error(reply, shown=False)
-
-    def close(self) -> None:
-        """End the kernel."""
-        with suppress(GpuRemoteError):
-            self.kernel.request("stop", kernel=self.kernel.id)
-        self.kernel.close()
-
-
-class _Printer:
-    """Prints what functions print."""
-
-    def message(self, message: Message) -> None:
-        """Print a message."""
-        if message.channel == wire.IOPUB and message.type == "stream":
-            content = message.content
-            print(content["text"], end="", file=sys.stdout if content["name"] == "stdout" else sys.stderr)
-
-    def connection(self, text: str) -> None:
-        """Tell news about the connection."""
-        if text:
-            print(text, file=sys.stderr)
-
-
 def _settings(given: dict[str, Any]) -> GpuRemote:
     known = set(GpuRemote.class_traits(option=lambda tag: tag is not None)) - set(_NOT_HERE)
     for name in given:
         if name not in known:
             raise ConfigurationError(f"There is no option {name!r}.", hint=did_you_mean(name, known))
     return load_settings(Config({"GpuRemote": given}))
-
-
-def _silent(done: int, total: int, what: str) -> None:
-    pass

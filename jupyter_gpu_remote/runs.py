@@ -17,8 +17,9 @@ from .magic import on_interrupt
 from .messages import Execution, Listener
 from .model import GpuRequest, Machine
 from .notebook import too_wide
+from .verbs.begin import Running, Work, begin
 from .verbs.desk import Desk
-from .verbs.job import Job, Running, Work, begin
+from .verbs.job import Job
 from .verbs.visit import Visit, machine_for
 from .wants import Wants
 

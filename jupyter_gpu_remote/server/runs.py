@@ -19,7 +19,8 @@ from ..jobtable import JobRow, JobState
 from ..messages import Message
 from ..plain import plain_text
 from ..registry import Registry
-from ..verbs.job import Job, described, refresh_one
+from ..verbs.job import Job
+from ..verbs.outcome import described, refresh_one
 from .celloutputs import CellOutputs
 from .kernelspecs import usable
 from .problems import RefusedError

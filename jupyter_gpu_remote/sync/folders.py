@@ -16,7 +16,7 @@ from ..agent.watch import watch
 from ..errors import SyncError
 from ..transport.base import Transport
 from .disk import clashing, rules_above
-from .movers import Files, Mover, NoRsyncError, Progress, Rsync, Tar, rsync_here
+from .movers import Files, Mover, NoRsyncError, Progress, Rsync, Tar, rsync_here, silent
 from .plan import Pair, Plan, compare
 from .record import Record
 from .report import RemoteFolder, Report, size
@@ -57,7 +57,7 @@ class FolderSync:
         self._watch = watch(str(self._root))
         self._local = Folder(self._root, self._watch)
         self._remote = remote
-        self._way = (transport, self._root, remote_root, progress or _silent)
+        self._way = (transport, self._root, remote_root, progress or silent)
         self._mover: Mover | None = None
         self._record = Record(state_file)
         self._ident = ""
@@ -327,10 +327,6 @@ class FolderSync:
             if (path, why) not in self._told:
                 self._told.add((path, why))
                 report.refused[path] = why
-
-
-def _silent(done: int, total: int, what: str) -> None:
-    pass
 
 
 def _size(entry: Entry | None) -> int | None:

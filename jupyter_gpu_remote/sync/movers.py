@@ -25,6 +25,11 @@ from .report import size
 Progress = Callable[[int, int, str], None]
 """Called with bytes done, bytes in all, and what is going on."""
 
+
+def silent(done: int, total: int, what: str) -> None:
+    """Show no progress: nobody looks."""
+
+
 Files = Mapping[str, Entry]
 
 _END = 60.0

@@ -9,10 +9,8 @@ from __future__ import annotations
 import concurrent.futures
 import threading
 import time
-import uuid
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,59 +21,26 @@ from ..exchange.ledger import Ledger
 from ..jobtable import JobRow, JobState
 from ..kernel import RemoteKernel
 from ..messages import Execution, Listener, Message
-from ..model import Machine
 from ..notebook import exchange_with, remote_folder_of
 from ..raised import remote_error
 from ..registry import Registry
-from ..tables import duration
+from ..sync.movers import silent
 from .attach import Replay
+from .outcome import refresh, refresh_one
 from .visit import Visit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ..exchange import Exchange, Outgoing
+    from .begin import Running
 
-_BEGIN_LIMIT = 120.0
-"""Seconds for a cell to begin, its variables being there."""
 _INTERRUPT_LIMIT = 5.0
 """Seconds that a cell may take to end after an interrupt, before its process is ended."""
 _LOOK = 0.1
 """Seconds between two looks at what becomes of a job that is being cancelled."""
-_ENDS = {"ok": JobState.DONE, "error": JobState.FAILED, "died": JobState.FAILED}
 
-
-def _silent(done: int, total: int, what: str) -> None:
-    pass
-
-
-@dataclass
-class Work:
-    """What a job does.
-
-    Attributes:
-        code: The cell.
-        title: What it is called in lists.
-        notebook: The key of the notebook that it belongs to.
-        folder: Its folder here.
-        namespace: Where its variables come from and go to.
-        pack: Returns what goes with the cell, given what moves its variables.
-        once: Whether its variables are of no use to anybody once it has ended.
-        imports: Modules that its variables look up: module and name in it, by variable.
-        elsewhere: Variables that do not come from `namespace`.
-        cell_id: What the notebook calls its cell.
-    """
-
-    code: str
-    title: str
-    notebook: str
-    folder: Path
-    namespace: MutableMapping[str, Any]
-    pack: Callable[[Exchange], Outgoing]
-    once: bool = False
-    imports: Mapping[str, tuple[str, str]] = field(default_factory=dict)
-    elsewhere: Sequence[str] = ()
-    cell_id: str = ""
+begun_here: dict[tuple[Path, int], Running] = {}
+"""Jobs that this process has begun and that go on, by registry and number."""
 
 
 class Outputs:
@@ -105,142 +70,6 @@ class Outputs:
         """Nothing is said of a connection that nobody waits for; it comes back by itself."""
 
 
-class Running:
-    """A job that this process has begun, until it ends; `closed` then.
-
-    Args:
-        there: Its machine.
-        kernel: Its kernel.
-        exchange: What moves its variables.
-        outputs: Sees its messages.
-    """
-
-    def __init__(self, there: Visit, kernel: RemoteKernel, exchange: Exchange, outputs: Outputs) -> None:
-        self.there, self.kernel, self.exchange, self.outputs = there, kernel, exchange, outputs
-        self.execution: Execution
-        self.outgoing: Outgoing
-        self.closed = threading.Event()
-        self.problem = ""
-
-    def send(self, work: Work, sent: Callable[[Running, Execution], None]) -> None:
-        """Start the cell, and wait until it has begun."""
-        if work.imports:
-            self.kernel.execute(_importing(work.imports), silent=True, store_history=False)
-        while True:
-            self.outgoing = work.pack(self.exchange)
-            self.execution = self.kernel.execute(
-                work.code,
-                begin=lambda execution: sent(self, execution),
-                buffers=self.outgoing.parts,
-                allow_stdin=False,
-                gpu_remote=self.outgoing.wish,
-            )
-            self.execution.future.add_done_callback(lambda _: self.outputs.begun.set())
-            self.outputs.begun.wait(_BEGIN_LIMIT)
-            if not self.execution.future.done():
-                return
-            reply = self.execution.future.result()
-            if not (reply.get("gpu_remote") or {}).get("refused"):
-                return
-            self.exchange.settle(self.outgoing, reply)
-            self.outputs.begun.clear()
-
-    def close(self) -> None:
-        """Let go of the job; it goes on over there."""
-        self.kernel.close()
-        self.there.close()
-        self.closed.set()
-
-
-_begun_here: dict[tuple[Path, int], Running] = {}
-"""Jobs that this process has begun and that go on, by registry and number."""
-
-
-def begin(
-    machine: Machine,
-    config: GpuRemote,
-    registry: Registry,
-    work: Work,
-    listener: Listener | None = None,
-    sent: Callable[[Running, Execution], None] = lambda run, execution: None,
-    ended: Callable[[Job, Running], None] = lambda job, run: None,
-) -> Job:
-    """Start a job.
-
-    Args:
-        machine: Where; it is ready.
-        config: The user's settings.
-        registry: Where it is written down.
-        work: What it does.
-        listener: Gets its messages.
-        sent: Called with its cell before that is sent.
-        ended: Called in a thread of its own after its end, while it is still connected.
-
-    Raises:
-        GpuRemoteError: It was not started.
-    """
-    kernel_id = f"job-{uuid.uuid4().hex[:12]}"
-    row = registry.jobs.add(
-        work.notebook, machine.name, kernel_id, work.title, str(work.folder), work.cell_id
-    )
-    outputs = Outputs(listener)
-
-    def note(run: Running, execution: Execution) -> None:
-        registry.jobs.sent(row.id, execution.msg_id)
-        sent(run, execution)
-
-    try:
-        there = Visit(machine, config, registry)
-        cwd = remote_folder_of(there.live, work.folder)
-        kernel = there.live.kernel(kernel_id, cwd, outputs, {}, work.once)
-        try:
-            kernel.open()
-            ledger = Ledger(work.namespace)
-            ledger.ran_there(work.elsewhere)
-            where = there.live, kernel, cwd, registry, config, _silent
-            run = Running(there, kernel, exchange_with(*where, work.namespace, ledger), outputs)
-            run.send(work, note)
-        except BaseException:
-            with suppress(GpuRemoteError):
-                kernel.request("stop", kernel=kernel_id)
-            kernel.close()
-            there.close()
-            raise
-    except BaseException:
-        registry.jobs.forget(row.id)
-        raise
-    _begun_here[registry.path, row.id] = run
-    job = Job(row, config, registry)
-
-    def over(_: Any) -> None:
-        threading.Thread(target=_finish, args=(job, run, ended), name=f"job {job.id}", daemon=True).start()
-
-    run.execution.future.add_done_callback(over)
-    return job
-
-
-def _finish(job: Job, run: Running, ended: Callable[[Job, Running], None]) -> None:
-    """Do what follows the end of a job that this process has begun."""
-    try:
-        job.note_end(run.execution)
-        try:
-            run.exchange.settle(run.outgoing, run.execution.future.result())
-        except GpuRemoteError as e:
-            run.problem = e.message
-        ended(job, run)
-    finally:
-        _begun_here.pop((job.registry.path, job.id), None)
-        run.close()
-
-
-def _importing(imports: Mapping[str, tuple[str, str]]) -> str:
-    lines = ["import importlib as _importlib, operator as _operator"]
-    for name, (module, path) in imports.items():
-        found = f"_importlib.import_module({module!r})"
-        lines.append(f"{name} = {f'_operator.attrgetter({path!r})({found})' if path else found}")
-    return "\n".join([*lines, "del _importlib, _operator"])
-
-
 class Job:
     """A job, also one that another process has begun; `run` is it where this one has.
 
@@ -254,7 +83,7 @@ class Job:
         self.id, self.machine, self.title = row.id, row.machine, row.title
         self.registry = registry
         self._config = config
-        self.run = _begun_here.get((registry.path, row.id))
+        self.run = begun_here.get((registry.path, row.id))
 
     def __repr__(self) -> str:
         return f"Job {self.id} · {self.machine} · {self.title} · {self.row.state.value}"
@@ -332,7 +161,7 @@ class Job:
             with closing(kernel):
                 _open(kernel, self.row)
                 cwd = remote_folder_of(there.live, Path(self.row.folder))
-                where = there.live, kernel, cwd, self.registry, self._config, _silent
+                where = there.live, kernel, cwd, self.registry, self._config, silent
                 exchange = exchange_with(*where, values, Ledger(values))
                 done = False
                 while not done:
@@ -433,50 +262,3 @@ def _result(execution: Execution, outputs: Outputs) -> str:
 def _runs(there: Visit, row: JobRow) -> bool:
     told = there.request("outcomes", cells={row.kernel: row.cell})
     return bool(told.get(row.kernel, {}).get("status") == "running")
-
-
-def refresh(registry: Registry, config: GpuRemote, rows: Sequence[JobRow]) -> list[str]:
-    """Ask machines what became of jobs that run as far as is known, and write it down.
-
-    Returns:
-        Why some could not be asked.
-    """
-    by_machine: dict[str, list[JobRow]] = {}
-    for row in rows:
-        if row.state is JobState.RUNNING and row.cell:
-            by_machine.setdefault(row.machine, []).append(row)
-
-    def ask(name: str) -> str:
-        try:
-            with Visit(registry.get(name), config, registry) as there:
-                told = there.request("outcomes", cells={row.kernel: row.cell for row in by_machine[name]})
-        except MachineNotFoundError:
-            return ""  # the registry knows by now
-        except GpuRemoteError as e:
-            return f"{name} does not answer, so its jobs are shown as they were last known: {e.message}"
-        for row in by_machine[name]:
-            refresh_one(registry, row, told.get(row.kernel, {"status": "lost"}))
-        return ""
-
-    with concurrent.futures.ThreadPoolExecutor(max(1, min(8, len(by_machine)))) as pool:
-        return [why for why in pool.map(ask, by_machine) if why]
-
-
-def refresh_one(registry: Registry, row: JobRow, outcome: Mapping[str, Any]) -> None:
-    """Write down what a machine says of a job."""
-    if outcome["status"] == "running":
-        return
-    state, note = _ENDS.get(outcome["status"], JobState.LOST), str(outcome.get("error", ""))
-    if note == "KeyboardInterrupt":
-        state, note = JobState.CANCELLED, ""
-    if outcome["status"] == "died":
-        note = "its kernel died"
-    elif state is JobState.LOST:
-        note = note or "its kernel is gone"
-    registry.jobs.end(row.id, state, note, outcome.get("at"))
-
-
-def described(row: JobRow) -> str:
-    """Return what became of a job, in a line."""
-    seconds = f" · {duration(row.seconds)}" if row.seconds is not None else ""
-    return f"job {row.id} · {row.state.value}{seconds}" + (f" · {row.note}" if row.note else "")

@@ -8,7 +8,8 @@ from typing import Any
 from ..jobtable import JobRow, JobState
 from ..tables import Table, duration
 from .desk import Desk
-from .job import Job, described, refresh
+from .job import Job
+from .outcome import described, refresh
 from .words import SHARED, argument
 
 JOB = argument("job", nargs="?", type=int, metavar="N", help="the job")

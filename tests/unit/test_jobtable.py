@@ -10,7 +10,7 @@ from jupyter_gpu_remote.errors import JobError
 from jupyter_gpu_remote.jobtable import JobState
 from jupyter_gpu_remote.model import MachineState
 from jupyter_gpu_remote.registry import Registry
-from jupyter_gpu_remote.verbs.job import refresh_one
+from jupyter_gpu_remote.verbs.outcome import refresh_one
 from tests.unit.test_registry import machine
 
 
