@@ -76,8 +76,8 @@ def _plain(machine: Machine, cost: float) -> dict[str, Any]:
         "cost": round(cost, 6),
         "created_at": machine.created_at,
         "ready_at": machine.ready_at or None,
-        "head": machine.head,
         "note": machine.note,
+        "head": machine.head,
     }
 
 

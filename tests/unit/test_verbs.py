@@ -147,7 +147,7 @@ def test_the_json_of_a_machine_keeps_its_fields(face: Face) -> None:
     (machine,) = json.loads(face.do("list --json"))
     assert list(machine) == [
         "name", "state", "provider", "provider_id", "machine_type", "gpu", "count", "stand_in_for", "region",
-        "zone", "spot", "price", "cost", "created_at", "ready_at", "note",
+        "zone", "spot", "price", "cost", "created_at", "ready_at", "note", "head",
     ]  # fmt: skip
     assert machine["state"] == "ready"
     assert machine["cost"] == pytest.approx(0.5, rel=0.01)
