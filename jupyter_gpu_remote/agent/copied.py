@@ -30,6 +30,7 @@ _LIMIT = 20.0
 """Seconds for the bucket's first answer."""
 _PAUSE = 2.0
 """Seconds from the end of one transfer to the beginning of the next, unless there is a hurry."""
+_STEP = 0.05
 _FLAGS = (
     *("--transfers", "8", "--no-traverse", "--retries", "1", "--contimeout", "10s", "--timeout", "60s"),
     # a log that grows is copied as far as it goes
@@ -111,11 +112,10 @@ class Copied(Kept):
                 f"{count} {'file is' if count == 1 else 'files are'} not in {self.facts['url']} yet"
             )
         self._over = True
-        if (process := self._process) is not None:
-            with contextlib.suppress(OSError):
+        while self._running is not None and self._running.is_alive():
+            if (process := self._process) is not None:  # it may be about to begin
                 process.kill()
-        if self._running is not None:
-            self._running.join()
+            self._running.join(_STEP)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def waiting(self, hurry: bool = False) -> dict[str, Any]:

@@ -183,7 +183,7 @@ def test_the_cost_is_added_up_by_notebook_and_by_day(face: Face) -> None:
     noon = midnight(time.time()) - 12 * 3600
     face.add("heron", state=S.GONE, created_at=noon, ended_at=noon + 3600)
     face.add("otter", state=S.READY, created_at=time.time() - 3600)
-    face.desk.registry.bind("/work/train.ipynb", "otter")
+    face.desk.registry.bind("/notebooks/train.ipynb", "otter")
     assert "train.ipynb" in face.do("cost --by notebook") and "no notebook" in face.do("cost --by notebook")
     days = [json.loads(face.do("cost --by day --json"))[i]["day"] for i in (0, -1)]
     assert days == sorted(days) and days[0] == f"{datetime.fromtimestamp(noon):%Y-%m-%d}"
