@@ -2,51 +2,36 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import importlib
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent import futures
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import options, sweeps
 from .config import GpuRemote, load_settings
-from .errors import ConnectionLostError, GpuRemoteError
-from .exchange import Exchange, Outgoing, alone
+from .exchange import Exchange, Outgoing
 from .group import wanted, workers_of
-from .kernel import Early, Execution, RemoteKernel
+from .headstart import HeadStart
+from .kernel import Execution
 from .localside import LocalSide, key_of
-from .magic import on_interrupt
 from .model import GpuRequest, Machine
 from .notebook import Notebook
-from .raised import remote_error, show_once
+from .payloads import carry_out
+from .raised import remote_error, show_once, without_traceback
 from .relay import Relay
-from .status import StatusLine, for_shell
+from .status import CellStatus, StatusLine, for_shell
 from .storage.following import Following
-from .sync import FolderSync
+from .waiting import Waiting
 
 if TYPE_CHECKING:
     from .environment import Needs
     from .sweeps import Request as Sweep
     from .together import Together
     from .verbs.job import Job
-
-_GIVE_UP_PRESSES = 3
-_GIVE_UP_WITHIN = 5.0
-"""Interrupts in so many seconds that show the user wants to leave, whatever the cell does."""
-
-_ENDS_WITHIN = 0.3
-"""Seconds between Jupyter's interrupt of a kernel that it ends and its request to end."""
-_QUESTIONS = 0.02
-"""Seconds between looking whether the cell asks something, where nothing wakes us."""
-_PATIENCE = 1.0
-"""Seconds that a wait may take before it is told of."""
-_EXIT_LIMIT = 5.0
 
 
 class RemoteCells:
@@ -59,35 +44,32 @@ class RemoteCells:
     def __init__(self, shell: Any) -> None:
         self.shell = shell
         self.config = load_settings(shell.config)
-        self.relay = Relay(shell, self._news)
+        self.status = CellStatus(shell)
+        self.relay = Relay(shell, self.status.report)
         kernel = getattr(shell, "kernel", None)
         if kernel is not None:
             show_once(shell)
+        self.local = LocalSide(shell)
+        self._head_start = HeadStart(self.relay, self.local, shell.user_ns)
         self.notebook = Notebook(
             self.config,
             key_of(shell),
             Path.cwd(),
             self.relay,
-            self.progress,
-            self._warn_of_end,
-            self._on_kernel,
+            self.status.progress,
+            self.status.warn,
+            self._head_start.offer,
         )
-        self._status = StatusLine(for_shell(shell))
-        # for other threads, which know no cell
-        self._place = for_shell(shell)
-        self._warned = False
-        self._presses: list[float] = []
         self._keeps_folder = True
-        self._on_press: Callable[[], Any] = _raise_interrupt
-        self.local = LocalSide(shell)
+        self.waiting = Waiting(
+            self.relay, lambda: self.notebook.kernel, self.local.ending, self.status.report
+        )
         self.exchange: Exchange | None = None
         self._machine = ""
         self._job: Job | None = None
         self._sweep: Sweep | None = None
         self._following: Following | None = None
-        self._next_cell: tuple[str, GpuRemote, bool] | None = None
         self._together: Together | None = None
-        self._early: Early | None = None
         self._outgoing: tuple[Execution | None, Outgoing] = None, Outgoing({})
         self._parsed: dict[str, tuple[GpuRequest, GpuRemote]] = {}
 
@@ -95,19 +77,11 @@ class RemoteCells:
 
     async def run(self, line: str, cell: str) -> Job | None:
         """Run a cell and let the local kernel's loop go on meanwhile."""
-        loop = asyncio.get_running_loop()
         self._job = self._sweep = None
         self.local.nothing_ran()
-        with self._errors_shown(line), on_interrupt(self._pressed):
+        with self._errors_shown(line), self.waiting.listening():
             while execution := self._start(line, cell, whole=True):
-                self.relay.wake = lambda: loop.call_soon_threadsafe(self._answer_input)
-                self._on_press = functools.partial(loop.call_soon_threadsafe, self._interrupt, execution)
-                over = asyncio.Event()
-                execution.future.add_done_callback(lambda _: loop.call_soon_threadsafe(over.set))  # noqa: B023
-                try:
-                    await over.wait()
-                finally:
-                    self._on_press = _raise_interrupt
+                await self.waiting.until_over(execution)
                 if self._finish(execution):
                     break
         return self._job
@@ -116,7 +90,7 @@ class RemoteCells:
         """Run a cell and wait for its end."""
         sys.stdout.flush()  # what was printed before comes before
         self._job = self._sweep = None
-        with self._errors_shown(line), on_interrupt(self._pressed):
+        with self._errors_shown(line), self.waiting.listening():
             while (execution := self._start(line, cell)) and not self.wait(execution):
                 pass
         return self._job
@@ -127,13 +101,7 @@ class RemoteCells:
         Returns:
             Whether it was run: the kernel may lack a variable that it was believed to have.
         """
-        self._on_press = lambda: self._interrupt(execution)
-        try:
-            while not execution.future.done():
-                futures.wait((execution.future,), _QUESTIONS)
-                self._answer_input()
-        finally:
-            self._on_press = _raise_interrupt
+        self.waiting.block(execution)
         return self._finish(execution)
 
     def _start(self, line: str, cell: str, whole: bool = False) -> Execution | None:
@@ -152,22 +120,19 @@ class RemoteCells:
                 print(sweeps.told(self._sweep, self.shell.user_ns))
             show_plan(self, request, config)
             return None
-        self._status = StatusLine(for_shell(self.shell))
-        if not self._warned:
-            self._place = for_shell(self.shell)
-        self._presses.clear()
+        self.status.new_cell()
         notebook = self.notebook
         self._keeps_folder = config.sync
         self.local.wants.ran(cell)
         if self._sweep is not None:
             self.local.wants.ran(self._sweep.packages)
         if not notebook.is_ready(request):
-            self._next_cell = cell, config, whole
+            self._head_start.aim(cell, config, whole)
             if execution := self._prepare_and_begin(request, config):
                 return execution
         if notebook.mounts is not None:
-            notebook.mounts.ensure(config, self._status.phase)
-            self._status.end()
+            notebook.mounts.ensure(config, self.status.report)
+            self.status.report("")
         if notebook.sync is not None and config.sync and self._transfer(notebook.sync.push):
             self.local.wants.folder_changed()
         if together := self._with_others(config):
@@ -186,7 +151,7 @@ class RemoteCells:
             self._sweep.begin(config, notebook.folder, _warn)
             outgoing = self._sweep.pack(self.exchange, put, get, config.auto_in, needs)
             cell = self._sweep.code
-        self._status.end_progress()
+        self.status.end_progress()
         execution = notebook.kernel.execute(
             cell,
             begin=lambda execution: self.relay.begin(execution, whole),
@@ -213,32 +178,10 @@ class RemoteCells:
         try:
             self.prepare(request, config)
         finally:
-            self._next_cell = None
-            early, self._early = self._early, None
-            if early and not early.began:
-                self.relay.end(early.execution)
-        return early.execution if early and early.began else None
-
-    def _on_kernel(self, kernel: RemoteKernel, sync: FolderSync | None) -> Early | None:
-        """Serve a new remote kernel; return the next cell if nothing has to go there before it."""
-        self.relay.serve(kernel)
-        if self._next_cell is None:
-            return None
-        cell, config, whole = self._next_cell
-        takes_more = bool(config.in_ or config.out or config.mount or config.out_dir or config.detach)
-        takes_more = takes_more or bool(wanted(config) or config.launch or config.sweep)
-        if takes_more or self.local.wants.any(config.env):
-            return None
-        outgoing = alone(cell, self.shell.user_ns if config.auto_in else {})
-        folder = sync.expects() if sync is not None and config.sync else None
-        if outgoing is None or folder == "":
-            return None
-        self._early = early = kernel.early(
-            cell, folder, allow_stdin=self.relay.can_ask, gpu_remote=outgoing.wish
-        )
-        self.relay.begin(early.execution, whole)
-        self._outgoing = early.execution, outgoing
-        return early
+            began = self._head_start.take()
+        if began:
+            self._outgoing = began
+        return began[0] if began else None
 
     def carry(
         self, put: Sequence[str] = (), get: Sequence[str] = (), code: str = "", **wish: Any
@@ -267,20 +210,9 @@ class RemoteCells:
                 code, buffers=outgoing.parts, silent=True, store_history=False, gpu_remote=outgoing.wish
             )
             self._outgoing = execution, outgoing
-            self.wait_in_line(execution)
+            self.waiting.in_line(execution)
             done = self._finish(execution)
         return execution.future.result()["gpu_remote"], needs()
-
-    def wait_in_line(self, execution: Execution) -> None:
-        """Wait for what is no cell; one that runs over there comes first, and Ctrl-C leaves it alone."""
-        if futures.wait((execution.future,), _PATIENCE).done:
-            return
-        self._status.phase("waiting for the cell that runs over there", "`%remote attach` shows it")
-        try:
-            while not execution.future.done():
-                futures.wait((execution.future,), _QUESTIONS)
-        finally:
-            self._status.end()
 
     def prepare(self, request: GpuRequest, config: GpuRemote) -> Machine:
         """Attach this notebook to a machine that fits, launching it if need be; return it."""
@@ -288,16 +220,15 @@ class RemoteCells:
         if self.local.wants.any(config.env):  # what takes a moment to import is there when the machine is
             threading.Thread(target=importlib.import_module, args=(f"{__package__}.environment",)).start()
         before = self.notebook.kernel
-        machine = self.notebook.prepare(request, self._status.phase)
+        machine = self.notebook.prepare(request, self.status.report)
         if self.notebook.kernel is before or self.notebook.kernel is None:
-            self._status.end()
+            self.status.report("")
             return machine
         if before is None or before.id != self.notebook.kernel.id or self._machine != machine.name:
             self.local.ledger.forget()
         self._machine = machine.name
         self.exchange = self.notebook.open_exchange(self.shell.user_ns, self.local.ledger)
-        self._status.end(f"{machine.offer.title} · {machine.name} · ready in {self._status.seconds:.1f} s")
-        self._status = StatusLine(for_shell(self.shell))
+        self.status.ready(f"{machine.offer.title} · {machine.name}")
         if self.notebook.unsynced and config.sync:
             _warn(self.notebook.unsynced)
         return machine
@@ -322,7 +253,8 @@ class RemoteCells:
         shown = self.relay.end(execution)
         reply = execution.future.result()
         for payload in reply.get("payload", ()):
-            self._carry_out(payload)
+            if said := carry_out(payload, self.shell, self.notebook.kernel):
+                _warn(said)
         for warning in execution.warnings():
             _warn(warning)
         if execution.files_changed and self._keeps_folder and self.notebook.sync is not None:
@@ -350,105 +282,26 @@ class RemoteCells:
         try:
             return self.exchange.settle(outgoing, reply)
         finally:
-            self._status.end_progress()
-
-    def _carry_out(self, payload: dict[str, Any]) -> None:
-        """Do what the remote cell asks of the frontend."""
-        source = payload.get("source")
-        if source == "page":
-            from IPython.core import page
-
-            page.page(payload["data"], start=payload.get("start", 0))
-        elif source == "set_next_input":
-            self.shell.set_next_input(payload["text"], replace=payload.get("replace", False))
-        elif source == "ask_exit" and not payload.get("keepkernel") and self.notebook.kernel:
-            death = self.notebook.kernel.follow(RemoteKernel.new_id()).future
-            futures.wait((death,), _EXIT_LIMIT)  # or it would come in the middle of the next cell
-            death.cancel()
-            _warn("The cell ended the remote kernel; its variables are gone. The next cell starts afresh.")
+            self.status.end_progress()
 
     def _transfer(self, move: Callable[[], Any]) -> bool:
         """Bring files out or back; return whether there were any."""
         report = move()
         for warning in report.warnings():
             _warn(warning)
-        self._status.end_progress()
+        self.status.end_progress()
         return bool(report.sent)
 
-    def progress(self, done: int, total: int, what: str) -> None:
-        """Show how far a transfer is."""
-        self._status.progress(what, done, total)
-
-    def _answer_input(self) -> None:
-        """Ask the user what the remote cell asks; Ctrl-C at the question interrupts the cell."""
-        on_press, self._on_press = self._on_press, _raise_interrupt
-        try:
-            self.relay.answer_input()
-        except KeyboardInterrupt:
-            on_press()
-        finally:
-            self._on_press = on_press
-
-    def _pressed(self, *_: Any) -> None:
-        """Take a Ctrl-C."""
-        self._on_press()
-
-    def _interrupt(self, execution: Execution) -> None:
-        """Pass Ctrl-C on; pressed again and again, leave the cell to itself."""
-        now = time.monotonic()
-        self._presses = [t for t in self._presses if now - t < _GIVE_UP_WITHIN] + [now]
-        threading.Thread(target=self._interrupt_there, args=(execution,), daemon=True).start()
-        if len(self._presses) >= _GIVE_UP_PRESSES:
-            execution.fail(
-                ConnectionLostError(
-                    "The cell does not react to the interrupt; it was left running.",
-                    billed="The machine still runs.",
-                    hint="`%remote attach` shows it again, `%remote restart` ends it with its kernel.",
-                )
-            )
-
-    def _interrupt_there(self, execution: Execution) -> None:
-        """Interrupt a cell over there, unless the local kernel is being ended, which begins likewise."""
-        ending, kernel = self.local.ending.wait(_ENDS_WITHIN), self.notebook.kernel
-        if not ending and kernel:
-            # one that is over here may run on over there; the next one is not what the user meant
-            kernel.interrupt(execution.msg_id if execution.future.done() else "")
-
-    def _news(self, text: str) -> None:
-        """Show news about the connection, from any thread."""
-        self._status.phase(text) if text else self._status.end()
-
-    def _warn_of_end(self, text: str) -> None:
-        """Show that the machine will end, in a line of its own, or take that away again; from any thread."""
-        if text or self._warned:
-            self._place(text)
-        self._warned = bool(text)
-
-    @contextmanager
-    def _errors_shown(self, line: str) -> Iterator[None]:
-        """Show our errors as messages, without our traceback, unless asked for it."""
-        try:
-            yield
-        except (GpuRemoteError, KeyboardInterrupt) as e:
-            if not (self.config.debug or "--debug" in line.split()):
-                text = ": ".join(filter(None, (type(e).__name__, str(e))))
-                e._render_traceback_ = lambda: text.splitlines()  # type: ignore[union-attr]
-            raise
-
-    # -- the line magic -------------------------------------------------------------------------------
+    def _errors_shown(self, line: str) -> AbstractContextManager[None]:
+        return nullcontext() if self.config.debug or "--debug" in line.split() else without_traceback()
 
     def verb(self, line: str) -> Any:
         """Carry out ``%remote VERB``."""
-        from .line import carry_out
+        from . import line as verbs
 
-        self._status = StatusLine(for_shell(self.shell))
-        self._presses.clear()
-        with self._errors_shown(line), on_interrupt(self._pressed):
-            carry_out(line, self)
-
-    def report(self, phase: str, text: str) -> None:
-        """Show what is going on in the status line of this cell; nothing, when there is no phase."""
-        self._status.phase(phase, text) if phase else self._status.end()
+        self.status.new_cell()
+        with self._errors_shown(line), self.waiting.listening():
+            verbs.carry_out(line, self)
 
     def close(self) -> None:
         """Let go of the machine, and leave the shell as it was."""
@@ -458,10 +311,6 @@ class RemoteCells:
         self.relay.close()
         self.local.close()
         self.shell.__dict__.pop("_showtraceback", None)
-
-
-def _raise_interrupt() -> None:
-    raise KeyboardInterrupt
 
 
 def _warn(text: str) -> None:

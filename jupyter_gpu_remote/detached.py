@@ -179,7 +179,13 @@ def _lent(cells: RemoteCells, cell: str) -> _Lent:
     assert kernel is not None and exchange is not None
     if exchange.is_new and kernel.has_run and not names_of(cell).reads <= cells.shell.user_ns.keys():
         cells.carry()  # it says what it has
-    return _Lent(kernel, exchange, cells.local.ledger, cell, cells.wait_in_line)
+    return _Lent(
+        kernel,
+        exchange,
+        cells.local.ledger,
+        cell,
+        cells.waiting.in_line,
+    )
 
 
 class _Lent:

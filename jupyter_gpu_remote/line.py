@@ -113,8 +113,8 @@ def desk_of(cells: RemoteCells) -> Desk:
         folder=notebook.folder,
         notebook=notebook,
         say=_say,
-        report=cells.report,
-        progress=cells.progress,
+        report=cells.status.report,
+        progress=cells.status.progress,
         launch=cells.prepare,
     )
 

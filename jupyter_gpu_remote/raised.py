@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from .errors import KernelError
+from .errors import GpuRemoteError, KernelError
 
 
 class RemoteError(Exception):
@@ -45,3 +47,14 @@ def show_once(shell: Any) -> None:
             publish(etype, evalue, traceback)
 
     shell._showtraceback = show
+
+
+@contextmanager
+def without_traceback() -> Iterator[None]:
+    """Let IPython show our errors as messages alone."""
+    try:
+        yield
+    except (GpuRemoteError, KeyboardInterrupt) as e:
+        text = ": ".join(filter(None, (type(e).__name__, str(e))))
+        e._render_traceback_ = lambda: text.splitlines()  # type: ignore[union-attr]
+        raise

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from .config import GpuRemote
 from .errors import ConfigurationError, GpuRemoteError, KernelDiedError
-from .magic import on_interrupt
 from .messages import Execution, Listener
 from .model import GpuRequest, Machine
 from .notebook import too_wide
@@ -21,6 +20,7 @@ from .verbs.begin import Running, Work, begin
 from .verbs.desk import Desk
 from .verbs.job import Job
 from .verbs.visit import Visit, machine_for
+from .waiting import on_interrupt
 from .wants import Wants
 
 if TYPE_CHECKING:

@@ -131,3 +131,45 @@ class StatusLine:
         if text or self._shown:
             self._show(text)
             self._shown = bool(text)
+
+
+class CellStatus:
+    """What is told in the cell that a shell runs, as one line; and that its machine will end, as another.
+
+    Args:
+        shell: The shell, in a kernel or in a terminal.
+    """
+
+    def __init__(self, shell: Any) -> None:
+        self._shell = shell
+        self._warned = False
+        self.new_cell()
+
+    def new_cell(self) -> None:
+        """Tell everything in the cell that runs now."""
+        self._line = StatusLine(for_shell(self._shell))
+        if not self._warned:
+            self._warning = for_shell(self._shell)  # for other threads, which know no cell
+
+    def report(self, phase: str, text: str = "") -> None:
+        """Show what is going on, from any thread; nothing, when there is no phase."""
+        self._line.phase(phase, text) if phase else self._line.end()
+
+    def ready(self, text: str) -> None:
+        """Leave `text` and how long it took as the last word of this line, and go on in another."""
+        self._line.end(f"{text} · ready in {self._line.seconds:.1f} s")
+        self._line = StatusLine(for_shell(self._shell))
+
+    def progress(self, done: int, total: int, what: str) -> None:
+        """Show how far a transfer is."""
+        self._line.progress(what, done, total)
+
+    def end_progress(self) -> None:
+        """Take that away again."""
+        self._line.end_progress()
+
+    def warn(self, text: str) -> None:
+        """Show that the machine will end, or take that away again, from any thread."""
+        if text or self._warned:
+            self._warning(text)
+        self._warned = bool(text)

@@ -74,8 +74,8 @@ class Together:
             if wanted(config) > 1 + len(there):
                 if config.sweep and not config.keep:
                     self._lent = head, {machine.name for machine in there}
-                say = resize(head, wanted(config), config, notebook.registry, cells.report)
-                cells.report("", "")
+                say = resize(head, wanted(config), config, notebook.registry, cells.status.report)
+                cells.status.report("", "")
                 print(say, flush=True)
             crew = self._meet(head)
             crew.push()
@@ -84,15 +84,15 @@ class Together:
                 cell = self._launch(crew, cell, wanted(config) or 1 + len(crew.members))
             elif crew.members and self._needs and _ENGINE in self._needs.names:
                 if not crew.ticket():
-                    cells.report("starting Dask", "")
+                    cells.status.report("starting Dask", "")
                     self._starting = True
                     try:
                         cells.carry(code=START)
                     finally:
                         self._starting = False
-                cells.report("starting Dask", f"on {1 + len(crew.members)} machines")
+                cells.status.report("starting Dask", f"on {1 + len(crew.members)} machines")
                 crew.join(self._needs)
-                cells.report("", "")
+                cells.status.report("", "")
         if self._keeper is None:
             self._keeper = threading.Thread(target=self._keep, name="machines beside", daemon=True)
             self._keeper.start()
@@ -112,9 +112,9 @@ class Together:
             fleet = Fleet(self._config, registry)
             for machine in workers_of(registry, lent[0].name):
                 if machine.name not in lent[1]:
-                    self._cells.report("deleting", machine.name)
-                    fleet.delete(machine.name, self._cells.report)
-        self._cells.report("", "")
+                    self._cells.status.report("deleting", machine.name)
+                    fleet.delete(machine.name, self._cells.status.report)
+        self._cells.status.report("", "")
 
     def after(self, sync: bool) -> None:
         """Do what follows a cell.
