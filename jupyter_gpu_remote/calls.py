@@ -15,10 +15,11 @@ from .errors import GpuRemoteError, KernelError
 from .exchange.ledger import Ledger
 from .kernel import RemoteKernel
 from .messages import Execution, Message
-from .notebook import exchange_with, remote_folder_of
+from .notebook import exchange_with
 from .raised import remote_error
 from .registry import Registry
 from .sync.movers import silent
+from .synced import remote_folder_of
 from .verbs.visit import Visit
 from .wants import Wants
 

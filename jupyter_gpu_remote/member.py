@@ -18,9 +18,10 @@ from .fleet import Fleet
 from .machine import LiveMachine
 from .messages import Execution, Message
 from .model import Machine
-from .notebook import exchange_with, open_sync, remote_folder_of
+from .notebook import exchange_with
 from .registry import Registry
 from .sync.movers import silent
+from .synced import open_sync, remote_folder_of
 
 _UP_LIMIT = 120.0
 """Seconds for a machine to be at work, its packages being there."""

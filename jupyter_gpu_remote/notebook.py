@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import functools
-import hashlib
 import math
 import os
 import platform
@@ -14,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping, MutableMapping
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from .config import GpuRemote
 from .errors import GpuRemoteError, MachinePreemptedError
@@ -26,10 +24,10 @@ from .machine import LiveMachine
 from .model import GpuRequest, Machine
 from .reaper import reap_in_background
 from .registry import Registry
-from .removal import blob_folder, sync_folder
+from .removal import blob_folder
 from .storage.mounts import Mounts, left_behind
 from .sync import FolderSync
-from .sync.remote import AgentFolder
+from .synced import Requests, open_sync, remote_folder_of, short_hash, too_wide
 from .tables import duration
 
 if TYPE_CHECKING:
@@ -39,8 +37,6 @@ Report = Callable[[str, str], None]
 OnKernel = Callable[[RemoteKernel, FolderSync | None], Early | None]
 
 _KEEP = " · `%remote extend 30` keeps it"
-_FOLDER_LIMIT = 600.0
-"""Seconds the machine may take to look through a folder, of any size."""
 
 
 def notebook_key(connection_file: str = "") -> str:
@@ -52,66 +48,9 @@ def notebook_key(connection_file: str = "") -> str:
     return os.environ.get("JPY_SESSION_NAME") or f"{Path.cwd()}:{Path(connection_file).stem}"
 
 
-def short_hash(*texts: str) -> str:
-    """Return a few letters that stand for `texts`."""
-    return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:10]
-
-
 def _missing(agent: Requests, blobs: list[str]) -> list[str]:
     """Ask the agent which blobs the machine lacks."""
     return list(agent.request("missing", blobs=blobs))
-
-
-class Requests(Protocol):
-    """What puts requests to the agent of a machine, as a `RemoteKernel` does."""
-
-    def request(self, op: str, timeout: float = ..., **arguments: Any) -> Any:
-        """Ask the agent for something and return its answer."""
-
-
-def remote_folder_of(live: LiveMachine, folder: Path) -> str:
-    """Return where `folder` lies on a machine; other laptops' folders of that name lie elsewhere."""
-    return live.folder_for(folder, _owner(folder))
-
-
-def open_sync(
-    live: LiveMachine,
-    agent: Requests,
-    folder: Path,
-    progress: Callable[[int, int, str], None],
-) -> FolderSync:
-    """Return what keeps `folder` the same here and on a machine."""
-    state = sync_folder(live.machine.name) / f"{_owner(folder)}.json"
-    state.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    state.with_suffix(".folder").write_bytes(os.fsencode(folder))
-    there = remote_folder_of(live, folder)
-    remote = AgentFolder(functools.partial(_ask_folder, agent, there))
-    return FolderSync(folder, remote, live.transport, there, state, progress)
-
-
-def _ask_folder(agent: Requests, path: str, question: str, data: bytes) -> bytes:
-    """Put a question about a folder to the agent."""
-    text = base64.b64encode(data).decode()
-    return base64.b64decode(agent.request("folder", _FOLDER_LIMIT, path=path, question=question, data=text))
-
-
-def synced_folders(machine: str) -> list[Path]:
-    """Return the folders of this computer that were ever synced with the machine of that name."""
-    return [Path(os.fsdecode(file.read_bytes())) for file in sorted(sync_folder(machine).glob("*.folder"))]
-
-
-def _owner(folder: Path) -> str:
-    return short_hash(platform.node(), str(folder))
-
-
-def too_wide(folder: Path) -> str:
-    """Return why a folder is not kept the same on both sides; nothing when it can be."""
-    if folder not in (home := Path.home().resolve(), *home.parents):
-        return ""
-    return (
-        f"{folder} is not copied to the machine: it holds your whole home folder. "
-        "Move the notebook into a folder of its own."
-    )
 
 
 def exchange_with(

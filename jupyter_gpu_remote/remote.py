@@ -17,13 +17,13 @@ from .calls import CALL, SWEEP, RemoteTraceback, Worker
 from .config import GpuRemote, load_settings
 from .errors import ConfigurationError, did_you_mean
 from .fleet import Fleet
-from .notebook import too_wide
 from .options import request
 from .reaper import reap_in_background
 from .registry import Registry
 from .status import StatusLine, in_terminal
 from .sweeps import OPTIONS, PACKAGES, Space, Trial, of_function, trial_of
 from .sync.movers import silent
+from .synced import too_wide
 from .verbs.visit import Visit, machine_for
 from .wants import Wants
 

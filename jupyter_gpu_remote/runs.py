@@ -15,7 +15,7 @@ from .config import GpuRemote
 from .errors import ConfigurationError, GpuRemoteError, KernelDiedError
 from .messages import Execution, Listener
 from .model import GpuRequest, Machine
-from .notebook import too_wide
+from .synced import too_wide
 from .verbs.begin import Running, Work, begin
 from .verbs.desk import Desk
 from .verbs.job import Job

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..errors import GpuRemoteError
 from ..model import Machine
-from ..notebook import synced_folders
+from ..synced import synced_folders
 from ..verbs.visit import Visit
 from .hub import Hub
 from .problems import problem

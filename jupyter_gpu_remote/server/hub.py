@@ -18,10 +18,10 @@ from ..config import GpuRemote, load_settings
 from ..errors import ConflictError, GpuRemoteError
 from ..fleet import Fleet
 from ..model import Machine
-from ..notebook import synced_folders
 from ..providers.base import load_provider
 from ..registry import Registry
 from ..storage.urls import parse_mount
+from ..synced import synced_folders
 from ..verbs import Desk, down, standby, there
 from ..verbs import mount as mounting
 from ..verbs.visit import Visit, attach_to

@@ -16,9 +16,10 @@ from ..exchange.ledger import Ledger
 from ..kernel import RemoteKernel
 from ..messages import Execution, Listener
 from ..model import Machine
-from ..notebook import exchange_with, remote_folder_of
+from ..notebook import exchange_with
 from ..registry import Registry
 from ..sync.movers import silent
+from ..synced import remote_folder_of
 from .job import Job, Outputs, begun_here
 from .visit import Visit
 

@@ -16,9 +16,9 @@ from ..errors import (
     TransportError,
 )
 from ..model import Machine
-from ..notebook import synced_folders
 from ..registry import Registry
 from ..storage.mounts import left_behind
+from ..synced import synced_folders
 from .desk import Desk
 from .there import visit
 from .visit import Visit

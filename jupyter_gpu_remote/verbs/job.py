@@ -21,10 +21,11 @@ from ..exchange.ledger import Ledger
 from ..jobtable import JobRow, JobState
 from ..kernel import RemoteKernel
 from ..messages import Execution, Listener, Message
-from ..notebook import exchange_with, remote_folder_of
+from ..notebook import exchange_with
 from ..raised import remote_error
 from ..registry import Registry
 from ..sync.movers import silent
+from ..synced import remote_folder_of
 from .attach import Replay
 from .outcome import refresh, refresh_one
 from .visit import Visit

@@ -10,9 +10,9 @@ from typing import Any
 
 from ..errors import ConfigurationError, GpuRemoteError, KernelError, MachineNotFoundError
 from ..model import Machine, MachineState
-from ..notebook import remote_folder_of, synced_folders
 from ..removal import key_folder
 from ..sync import FolderSync
+from ..synced import remote_folder_of, synced_folders
 from ..tables import duration
 from .desk import Desk
 from .visit import Visit

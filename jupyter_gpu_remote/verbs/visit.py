@@ -16,10 +16,10 @@ from ..errors import ConflictError, ConnectionLostError, KernelError, TransportE
 from ..fleet import Fleet
 from ..machine import LiveMachine, Report
 from ..model import GpuRequest, Machine
-from ..notebook import open_sync
 from ..registry import Registry
 from ..storage.mounts import Mounts
 from ..sync import FolderSync
+from ..synced import open_sync
 
 _ANSWER_LIMIT = 30.0
 _REACH_LIMIT = 10.0

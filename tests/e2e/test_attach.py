@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from jupyter_gpu_remote.notebook import synced_folders
 from jupyter_gpu_remote.registry import Registry
+from jupyter_gpu_remote.synced import synced_folders
 from tests.notebooks import Notebook, delete_all_machines, notebook
 
 LONG = """
