@@ -25,11 +25,12 @@ def reap_in_background(registry: Registry) -> None:
     """
     with suppress(OSError, RegistryError):  # it is nobody's task to fail for
         now, mark = time.time(), state_dir() / "reaped"
-        machines = registry.machines()
-        left = any(unfinished(m) and registry.lease_owner(m.name) is None for m in machines)
+        left = any(unfinished(m) and registry.lease_owner(m.name) is None for m in registry.machines())
         if not left and mark.exists() and now - mark.stat().st_mtime < _EVERY:
             return
-        if not (left or any(m.offer.price for m in machines) or registry.charges(now - _LATELY)):
+        # also what was only asked for: a launch that was refused everywhere leaves rules of access behind
+        rented = (m for m in registry.machines(ended=True) if m.offer.price)
+        if not (left or any(not m.state.final or m.ended_at > now - _LATELY for m in rented)):
             return
         mark.touch()
         # a process of its own: clouds' libraries take a second to import, and the user may leave meanwhile

@@ -53,6 +53,8 @@ class Reaping:
             for description in descriptions if not isinstance(descriptions, str) else ():
                 if description.name not in known:
                     said.append(self._delete_unknown(provider, description))
+            if any(map(launching, self._registry.machines())):
+                continue  # it is about to use what no machine uses yet
             with suppress(GpuRemoteError):  # it costs nothing, and is tried again
                 self._load(provider).tidy()
         for sentence in said:

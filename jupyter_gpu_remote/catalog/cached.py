@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from ..config import state_dir
 
@@ -28,15 +28,24 @@ def cached(key: str, seconds: float, make: Callable[[], T]) -> T:
     Returns:
         The value as JSON gives it back, whether kept or new: tuples have become lists.
     """
-    path = _path(key)
-    with suppress(OSError, ValueError, TypeError, KeyError):  # missing, or not what we wrote: made anew
-        kept = json.loads(path.read_bytes())
-        if kept["key"] == key and 0 <= time.time() - kept["at"] <= seconds:
-            value: T = kept["value"]
-            return value
-    text = json.dumps({"key": key, "at": time.time(), "value": make()})
+    with suppress(LookupError):
+        value: T = _read(key, seconds)
+        return value
+    return put(key, make())
+
+
+def kept(key: str, seconds: float) -> Any:
+    """Return what is kept for `key` and is at most `seconds` old, or None."""
+    with suppress(LookupError):
+        return _read(key, seconds)
+    return None
+
+
+def put(key: str, value: T) -> T:
+    """Keep a value for `key`, and return it as JSON gives it back."""
+    text = json.dumps({"key": key, "at": time.time(), "value": value})
     with suppress(OSError):  # a full disk is no reason to fail: the value is at hand
-        _write(path, text)
+        _write(_path(key), text)
     made: T = json.loads(text)["value"]
     return made
 
@@ -44,6 +53,14 @@ def cached(key: str, seconds: float, make: Callable[[], T]) -> T:
 def forget(key: str) -> None:
     """Keep nothing for `key` any more."""
     _path(key).unlink(missing_ok=True)
+
+
+def _read(key: str, seconds: float) -> Any:
+    with suppress(OSError, ValueError, TypeError, KeyError):  # missing, or not what we wrote
+        kept = json.loads(_path(key).read_bytes())
+        if kept["key"] == key and 0 <= time.time() - kept["at"] <= seconds:
+            return kept["value"]
+    raise LookupError(key)
 
 
 def _path(key: str) -> Path:

@@ -35,8 +35,8 @@ class Compute:
 
     def __init__(self, project: str, credentials: Any, endpoint: str) -> None:
         self.project = project
-        self._credentials = credentials
-        self._endpoint = endpoint
+        self.credentials = credentials
+        self.endpoint = endpoint
         self._clients: dict[str, Any] = {}
 
     def ask(self, service: str, method: str, **fields: Any) -> Any:
@@ -89,9 +89,9 @@ class Compute:
             from google.api_core.client_options import ClientOptions
             from google.cloud import compute_v1
 
-            options = ClientOptions(api_endpoint=self._endpoint or None)
+            options = ClientOptions(api_endpoint=self.endpoint or None)
             made = getattr(compute_v1, f"{service}Client")(
-                credentials=self._credentials, client_options=options
+                credentials=self.credentials, client_options=options
             )
             self._clients[service] = made
         return self._clients[service]
@@ -106,12 +106,11 @@ def connect() -> Compute:
     """
     account = _account_file()
     changed = account.stat().st_mtime_ns if account.is_file() else 0
-    return _connect(os.environ.get(ENDPOINT, ""), os.environ.get(PROJECT, ""), account, changed)
+    return _connect(endpoint(ENDPOINT), os.environ.get(PROJECT, ""), account, changed)
 
 
 @functools.lru_cache(maxsize=4)  # a client costs a tenth of a second; another login makes another one
-def _connect(endpoint: str, project: str, account: Path, changed: int) -> Compute:
-    base = _base(endpoint)
+def _connect(base: str, project: str, account: Path, changed: int) -> Compute:
     if base.startswith("http://"):
         from google.auth.credentials import AnonymousCredentials
 
@@ -168,15 +167,19 @@ def _at_google() -> bool:
         return False
 
 
-def _base(endpoint: str) -> str:
-    """Return scheme, host and port of `endpoint`; gcloud's has a path as well."""
-    if not endpoint:
+def endpoint(variable: str) -> str:
+    """Return scheme, host and port of the endpoint that a variable names (gcloud's has a path as well).
+
+    Raises:
+        ConfigurationError: It can't be used.
+    """
+    if not (named := os.environ.get(variable, "")):
         return ""
-    parts = urlsplit(endpoint)
+    parts = urlsplit(named)
     if not (parts.scheme == "https" or (parts.scheme == "http" and _near(parts.hostname or ""))):
         raise ConfigurationError(
-            f"{ENDPOINT} is {endpoint!r}: only https, or http to a private address, can be used.",
-            hint=f"Unset {ENDPOINT} to use Google's own.",
+            f"{variable} is {named!r}: only https, or http to a private address, can be used.",
+            hint=f"Unset {variable} to use Google's own.",
         )
     return f"{parts.scheme}://{parts.netloc}"
 

@@ -12,6 +12,7 @@ from ..errors import QuotaError, RulesOut
 from ..model import Offer
 from .gcp_clients import Compute
 from .gcp_errors import quota_hint
+from .gcp_prices import prices
 
 ZONES_KEPT = 24 * 3600.0
 """Seconds that we go by the same answer about what each zone has."""
@@ -35,15 +36,20 @@ def on_sale(compute: Compute, machines: Sequence[MachineType], disk: float) -> I
     Args:
         disk: Dollars an hour for their disk.
     """
-    zones = _zones(compute) if machines else {}
+    if not machines:
+        return
+    today, zones = prices(compute), _zones(compute)
     for machine in machines:
         needed = {name for name, _ in parts(machine.machine_type)}
-        prices = catalog.prices("gcp", machine.machine_type)
+        shipped, now = catalog.prices("gcp", machine.machine_type), today.get(machine.machine_type, {})
         for zone, has in zones.items():
             region = zone.rpartition("-")[0]
-            if region not in prices or not needed <= set(has):
+            if not needed <= set(has):
                 continue
-            for spot, price in ((True, prices[region].spot), (False, prices[region].on_demand)):
+            told = [known[region] for known in (now, shipped) if region in known]
+            spot_price = next((p.spot for p in told if p.spot is not None), None)
+            listed = next((p.on_demand for p in told if p.on_demand is not None), None)
+            for spot, price in ((True, spot_price), (False, listed)):
                 if price is not None:
                     yield Offer(
                         "gcp",

@@ -30,7 +30,8 @@ from jupyter_gpu_remote.keys import key_folder, make_key_pair
 from jupyter_gpu_remote.model import GpuRequest, Machine, MachineSpec, MachineState, Offer, Presence
 from jupyter_gpu_remote.offers import rank
 from jupyter_gpu_remote.providers import gcp_clients
-from jupyter_gpu_remote.providers.gcp import GcpProvider, decode_label, encode_label
+from jupyter_gpu_remote.providers.gcp import GcpProvider
+from jupyter_gpu_remote.providers.gcp_machine import decode_label, encode_label
 from jupyter_gpu_remote.registry import Registry
 
 from ..conftest import wait_for
@@ -326,6 +327,56 @@ def test_what_zones_have_and_quotas_are_asked_once(gce: Gce, provider: GcpProvid
     assert GcpProvider(GpuRemote()).offers(T4) == first and len(gce.calls) == made == 4
 
 
+def sku(text: str, dollars: float, usage: str, *regions: str) -> dict[str, Any]:
+    """Return an entry of Google's price list."""
+    rate = {"units": "0", "nanos": round(dollars * 1e9)}
+    return {
+        "description": f"{text} running in Americas",
+        "category": {"resourceGroup": "GPU" if "GPU" in text else "N1Standard", "usageType": usage},
+        "serviceRegions": list(regions),
+        "pricingInfo": [{"pricingExpression": {"tieredRates": [{"unitPrice": rate}]}}],
+    }
+
+
+TODAY = [
+    sku("Spot Preemptible N1 Predefined Instance Core", 0.01, "Preemptible", "us-west1", "us-east1"),
+    sku("Spot Preemptible N1 Predefined Instance Ram", 0.001, "Preemptible", "us-west1", "us-east1"),
+    sku("Nvidia Tesla T4 GPU attached to Spot Preemptible VMs", 0.02, "Preemptible", "us-west1"),
+]
+
+
+def spot_prices(provider: GcpProvider) -> dict[str, float]:
+    """Return what the smallest machine with a T4 costs by region, without its disk."""
+    found = [o for o in provider.offers(T4) if o.machine_type.startswith("n1-standard-4+")]
+    return {o.region: o.price - (o.stopped_price or 0) for o in found}
+
+
+def test_spot_prices_of_today_take_the_place_of_those_that_were_shipped(
+    gce: Gce, provider: GcpProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shipped, cost = spot_prices(provider), 4 * 0.01 + 15 * 0.001 + 0.02
+    for name, value in gce.price_environment.items():
+        monkeypatch.setenv(name, value)
+    gce.price_list, gce.page = TODAY, 2
+    assert spot_prices(provider) == shipped  # not waited for
+    wait_for(lambda: spot_prices(provider) != shipped, "the prices of today")
+    assert spot_prices(provider) == pytest.approx({**shipped, "us-west1": cost})
+    made = len(gce.calls)
+    spot_prices(GcpProvider(GpuRemote()))
+    assert len(gce.calls) == made
+
+
+def test_prices_that_google_does_not_tell_are_asked_for_once_and_missed_by_nobody(
+    gce: Gce, provider: GcpProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shipped = spot_prices(provider)
+    for name, value in gce.price_environment.items():
+        monkeypatch.setenv(name, value)
+    assert spot_prices(provider) == shipped
+    wait_for(lambda: gce.count("GET /v1/services/.*") == 1, "the question")
+    assert spot_prices(provider) == shipped and gce.count("GET /v1/services/.*") == 1
+
+
 def test_a_quota_that_is_known_to_be_too_small_hides_offers(gce: Gce, provider: GcpProvider) -> None:
     gce.limit("NVIDIA_T4_GPUS", 0, "us-central1")
     assert {o.region for o in provider.offers(T4)} == {"us-east1", "us-west1"}
@@ -455,6 +506,31 @@ def test_rules_stay_as_long_as_a_machine_needs_them(gce: Gce, provider: GcpProvi
     wait_for(lambda: len(gce.machines) == 1, "the machine to go")
     provider.delete(second)
     assert not gce.firewalls
+
+
+def test_rules_of_a_launch_that_was_refused_are_tidied_away(gce: Gce, fleet: Fleet) -> None:
+    gce.exhaust()
+    with pytest.raises(NoCapacityError):
+        launch(fleet)
+    assert gce.firewalls
+    fleet.reap()
+    assert not gce.firewalls
+
+
+def test_rules_stay_while_there_is_a_machine_or_a_launch(
+    gce: Gce, fleet: Fleet, provider: GcpProvider
+) -> None:
+    def prepare(machine: Machine) -> None:
+        gce.vanish(short(machine.provider_id))
+        fleet.reap()  # as another process does meanwhile
+        assert len(gce.firewalls) == 2
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fleet.launch(T4, "", lambda phase, text: None, prepare)
+    launch(fleet)
+    fleet.reap()
+    assert len(gce.firewalls) == 2
 
 
 def test_machines_that_work_beside_each_other_reach_each_other(gce: Gce, provider: GcpProvider) -> None:

@@ -117,11 +117,13 @@ class Gce:
         delay: Seconds that an operation takes.
         page: The most entries of a list that one answer has.
         image_families: Those that there are.
+        price_list: The entries of the Cloud Billing Catalog; None refuses to tell them.
     """
 
     def __init__(self, hosts: Hosts | None = None) -> None:
         self.hosts = hosts or Hosts()
         self.calls: list[str] = []
+        self.price_list: list[dict[str, Any]] | None = None
         self.zones: dict[str, set[str]] = {zone: {*_MACHINES, *_ATTACHED} for zone in ZONES}
         self.delay = 0.02
         self.page = 500
@@ -146,6 +148,11 @@ class Gce:
             "CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE": f"{self.url}/compute/v1/",
             "GOOGLE_CLOUD_PROJECT": PROJECT,
         }
+
+    @property
+    def price_environment(self) -> dict[str, str]:
+        """What a program must be told besides, to learn prices here."""
+        return {"CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDBILLING": self.url}
 
     def close(self) -> None:
         """End the service and every machine."""
@@ -331,6 +338,8 @@ class Gce:
     # Calls
 
     def _answer(self, call: Call) -> dict[str, Any]:
+        if call.path == "/v1/services/6F81-5844-456A/skus":
+            return self._prices(call)
         for method, pattern, permission, handler in self._routes():
             match = call.match(pattern)
             if match and call.method == method:
@@ -376,6 +385,13 @@ class Gce:
             ("PATCH", f"/global/firewalls/{name}", "compute.firewalls.update", self._patch_firewall),
             ("DELETE", f"/global/firewalls/{name}", "compute.firewalls.delete", self._delete_firewall),
         ]
+
+    def _prices(self, call: Call) -> dict[str, Any]:
+        if self.price_list is None:
+            raise Refused(403, "SERVICE_DISABLED", "Cloud Billing API has not been used in project 1 before.")
+        start, size = int(call.query.get("pageToken") or 0), min(self.page, int(call.query["pageSize"]))
+        following = str(start + size) if start + size < len(self.price_list) else ""
+        return {"skus": self.price_list[start : start + size], "nextPageToken": following}
 
     def _project(self, call: Call, fault: object) -> dict[str, Any]:
         return {"name": PROJECT, "quotas": [self._quota("GPUS_ALL_REGIONS", "")]}

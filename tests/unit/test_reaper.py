@@ -54,14 +54,16 @@ def test_a_launch_that_was_left_behind_is_reason_at_once(started: list[list[str]
     assert len(started) == 2
 
 
-def test_a_machine_that_ended_lately_is_reason_too(started: list[list[str]]) -> None:
+@pytest.mark.parametrize("days", [0, 30])
+@pytest.mark.parametrize("state", [MachineState.GONE, MachineState.FAILED])
+def test_a_machine_that_ended_lately_or_was_refused_is_reason_too(
+    started: list[list[str]], state: MachineState, days: int
+) -> None:
     registry = Registry()
-    now = time.time()
-    registry.add(
-        Machine("o", "aws", RENTED, state=MachineState.GONE, created_at=now - 9000, ended_at=now - 60)
-    )
+    ended = time.time() - 60 - days * 86400
+    registry.add(Machine("o", "aws", RENTED, state=state, created_at=ended, ended_at=ended))
     reap_in_background(registry)
-    assert started
+    assert bool(started) == (days == 0)
 
 
 def test_a_state_folder_that_cannot_be_used_stops_nobody(

@@ -4,55 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from ...offers import vendor_gpu
-from .. import MachineType, Price
+from .. import MachineType
+from ..gcp_rates import FAMILIES, SKUS, Rates, family, price_of, read_rates
 from . import Catalog, Prices
 from .aws import sold_with
 
 _COMPUTE = "https://compute.googleapis.com/compute/v1/projects/{project}/aggregated/{what}"
-_SKUS = "https://cloudbilling.googleapis.com/v1/services/6F81-5844-456A/skus"
+_SKUS = f"https://cloudbilling.googleapis.com{SKUS}"
 _ANSWER_LIMIT = 60.0
 """Seconds for one page of an answer."""
-_HOURS = 730.0
-"""Hours of a month, as Google bills them."""
-
-
-@dataclass(frozen=True)
-class _Parts:
-    """What the parts of a machine are called in the price list.
-
-    Attributes:
-        cores: Its cores and memory.
-        gpu: Its GPUs.
-        ssd: GiB of local SSD that come with each GPU, and are billed.
-    """
-
-    cores: str
-    gpu: str = ""
-    ssd: float = 0.0
-
-
-_FAMILIES = {
-    "e2-standard": _Parts("E2"),
-    "e2-highmem": _Parts("E2"),
-    "n2-standard": _Parts("N2"),
-    "n1-standard": _Parts("N1 Predefined"),
-    "n1-highmem": _Parts("N1 Predefined"),
-    "g2-standard": _Parts("G2", "L4"),
-    "g4-standard": _Parts("G4", "RTX 6000 96GB"),
-    "a2-highgpu": _Parts("A2", "Tesla A100"),
-    "a2-megagpu": _Parts("A2", "Tesla A100"),
-    "a2-ultragpu": _Parts("A2", "Tesla A100 80GB", 375),
-    "a3-highgpu": _Parts("A3", "H100 80GB", 750),
-    "a3-edgegpu": _Parts("A3", "H100 80GB", 750),
-    "a3-megagpu": _Parts("A3Plus", "H100 80GB Mega", 750),
-    "a3-ultragpu": _Parts("A3Ultra", "H200 141GB", 1500),
-    # a slice is an eighth of the machine, its cores, memory and disks included
-    "a4-highgpu": _Parts("", "A4 slice"),
-}
 _WITHOUT_GPU = [
     *(f"e2-standard-{n}" for n in (2, 4, 8, 16, 32)),
     *(f"e2-highmem-{n}" for n in (2, 4, 8, 16)),
@@ -84,15 +47,7 @@ _ATTACHED: Mapping[str, Mapping[int, tuple[str, ...]]] = {
 }
 """What GPUs are worth attaching to, by their number; Google allows no more cores and memory for each."""
 
-_RESERVED_ONLY = re.compile(r"a4-|a3-ultragpu-|a3-highgpu-[124]g")
-"""Types that are rented as spot or by reservation, and not on demand, though they have a list price."""
-_OTHER_MARKETS = re.compile(r"Commitment|Reserved|Sole Tenancy|Custom|DWS|Premium|suspended", re.IGNORECASE)
-_CORES = re.compile(r"(?:Spot Preemptible )?(.+) Instance (Core|Ram) running in ")
-_GPU = re.compile(r"(?:Nvidia )?(.+?)(?: GPU)? (?:attached to Spot Preemptible VMs )?running in ")
-
 Where = Mapping[str, frozenset[str]]
-Rates = Mapping[tuple[str, str, bool], float]
-"""Dollars an hour of one part, by its name, its region and whether it is spot."""
 
 
 def read_types(machines: Iterable[Mapping[str, Any]], attachable: Where) -> tuple[list[MachineType], Where]:
@@ -128,7 +83,7 @@ def _built_in(machine: Mapping[str, Any]) -> MachineType | None:
     if name in _WITHOUT_GPU:
         return _type(machine, name, "", 0)
     # ARM is left out, as what is sent to a machine is built for x86-64
-    if _family(name) not in _FAMILIES or machine.get("architecture") == "ARM64":
+    if family(name) not in FAMILIES or machine.get("architecture") == "ARM64":
         return None
     if not re.fullmatch(r"a\d-[a-z]+-\d+g|g2-standard-\d+|g4-standard-(48|96|192|384)", name):
         return None  # the smaller g4 have part of a GPU
@@ -145,76 +100,14 @@ def _type(machine: Mapping[str, Any], name: str, accelerator: str, count: int) -
     return MachineType(name, gpu, count, sold_with(gpu), machine["guestCpus"], machine["memoryMb"] / 1024)
 
 
-def read_rates(skus: Iterable[Mapping[str, Any]]) -> Rates:
-    """Return what each part of a machine costs.
-
-    Args:
-        skus: As the Cloud Billing Catalog lists those of Compute Engine.
-    """
-    rates = {}
-    for sku in skus:
-        text, category = sku["description"], sku["category"]
-        if category["usageType"] not in ("OnDemand", "Preemptible") or _OTHER_MARKETS.search(text):
-            continue
-        if part := _part(text, category["resourceGroup"]):
-            spot = "Preemptible" in text or category["usageType"] == "Preemptible"
-            hourly = _dollars(sku) / (_HOURS if part == "ssd" else 1.0)
-            rates.update(dict.fromkeys([(part, region, spot) for region in sku["serviceRegions"]], hourly))
-    return rates
-
-
-def _part(text: str, group: str) -> str:
-    if text.startswith("SSD backed Local Storage"):
-        return "ssd"
-    if "A4 Nvidia B200 (1 gpu slice)" in text:
-        return "A4 slice"
-    if match := _CORES.match(text):
-        return f"{match[1]} {match[2]}"
-    if group == "GPU" and (match := _GPU.match(text)):
-        return match[1].replace("80GB Plus", "80GB Mega")  # one GPU, once called so and once so
-    return ""
-
-
-def _dollars(sku: Mapping[str, Any]) -> float:
-    # the first rate may be a free allowance
-    rate = sku["pricingInfo"][0]["pricingExpression"]["tieredRates"][-1]["unitPrice"]
-    return int(rate.get("units") or 0) + int(rate.get("nanos") or 0) / 1e9
-
-
 def read_prices(types: Iterable[MachineType], where: Where, rates: Rates) -> Prices:
-    """Return the price of each type in each of its regions: the sum of its parts, unknown if one is."""
-    prices = {}
-    for machine in types:
-        spot_only = bool(_RESERVED_ONLY.match(machine.machine_type))
-        prices[machine.machine_type] = {
-            region: Price(
-                None if spot_only else _sum(machine, region, False, rates), _sum(machine, region, True, rates)
-            )
-            for region in sorted(where[machine.machine_type])
+    """Return the price of each type in each of its regions."""
+    return {
+        machine.machine_type: {
+            region: price_of(machine, region, rates) for region in sorted(where[machine.machine_type])
         }
-    return prices
-
-
-def _sum(machine: MachineType, region: str, spot: bool, rates: Rates) -> float | None:
-    name, _, attached = machine.machine_type.partition("+")
-    parts = _FAMILIES[_family(name)]
-    gpu = f"Tesla {attached.partition(':')[0].rpartition('-')[2].upper()}" if attached else parts.gpu
-    total = 0.0
-    for amount, part in (
-        (machine.cpus if parts.cores else 0, f"{parts.cores} Core"),
-        (machine.memory if parts.cores else 0, f"{parts.cores} Ram"),
-        (machine.count, gpu),
-        (machine.count * parts.ssd, "ssd"),
-    ):
-        if amount:
-            if (rate := rates.get((part, region, spot))) is None:
-                return None
-            total += amount * rate
-    return total
-
-
-def _family(name: str) -> str:
-    return "-".join(name.split("-")[:2])
+        for machine in types
+    }
 
 
 def region_of(zone: str) -> str:
@@ -269,9 +162,9 @@ def fetch(project: str, say: Callable[[str], None]) -> Catalog:
 def unknown_families(machines: Iterable[Mapping[str, Any]]) -> frozenset[str]:
     """Return the families of machines with NVIDIA GPUs that this script has no words for."""
     return frozenset(
-        _family(m["name"])
+        family(m["name"])
         for m in machines
         if any(a["guestAcceleratorType"].startswith("nvidia") for a in m.get("accelerators", ()))
         and m.get("architecture") != "ARM64"
-        and _family(m["name"]) not in _FAMILIES
+        and family(m["name"]) not in FAMILIES
     )
