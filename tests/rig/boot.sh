@@ -8,8 +8,8 @@ if [ "$1" != inside ]; then
     shift
     exec unshare --net --mount --pid --fork --uts --ipc --kill-child --propagation private "$0" inside "$@"
 fi
-layer=$2 disk=$3 shared=$4 name=$5 address=$6 card=$7 gateway=$8 gateway_card=$9
-shift 9
+layer=$2 disk=$3 shared=$4 installed=$5 name=$6 address=$7 card=$8 gateway=$9 gateway_card=${10}
+shift 10
 ip link set lo up
 ip address add 169.254.169.254/32 dev lo
 echo ready
@@ -26,7 +26,7 @@ cd "$disk"
 if [ ! -d root ]; then
     mkdir -p root upper/usr upper/etc work/usr work/etc
     cd root
-    mkdir dev etc home mnt opt proc run srv sys usr var var/cache var/cache/uv var/lib var/log
+    mkdir dev etc home mnt opt opt/installed proc run srv sys usr var var/cache var/cache/uv var/lib var/log
     mkdir -m 700 root
     mkdir -m 1777 tmp var/tmp
     ln -s usr/bin usr/sbin usr/lib usr/lib64 .
@@ -57,6 +57,8 @@ mknod -m 666 dev/urandom c 1 9
 mknod -m 666 dev/tty c 5 0
 mknod -m 666 dev/fuse c 10 229
 mount --bind "$shared" var/cache/uv
+mount --bind "$installed" opt/installed
+mount -o remount,bind,ro opt/installed
 
 pivot_root . mnt
 umount -l /mnt

@@ -36,6 +36,7 @@ class Site:
         bridge: The bridge that they are plugged into.
         gateway: This computer's address on it.
         shared: A folder of packages already downloaded, for all of them.
+        installed: The packages of this Python, which they can read in ``/opt/installed``.
         settings: Environment variables of every program on them.
     """
 
@@ -44,6 +45,7 @@ class Site:
     bridge: str
     gateway: str
     shared: Path
+    installed: Path
     settings: Mapping[str, str]
 
 
@@ -89,7 +91,7 @@ class Host:
                 return
             site = self._site
             words: list[str | Path] = [self._cgroup, site.folder / "layer", self._disk, site.shared]
-            words += [self._boot.id, self.address, self._card, site.gateway, GATEWAY_CARD]
+            words += [site.installed, self._boot.id, self.address, self._card, site.gateway, GATEWAY_CARD]
             words += [f"{k}={v}" for k, v in {"CLOUD": self._boot.cloud, **site.settings}.items()]
             with self.console.open("ab") as console:
                 process = subprocess.Popen(

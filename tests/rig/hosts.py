@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import threading
 from collections import deque
@@ -104,7 +105,9 @@ class NetnsHosts(Hosts):
             "UV_CACHE_DIR": "/var/cache/uv",
             **{name: os.environ[name] for name in _PASSED_ON if name in os.environ},
         }
-        self._site = Site(self.folder, self._cgroup, self.bridge, self.gateway, shared, settings)
+        installed = Path(sysconfig.get_path("platlib"))
+        where = self.folder, self._cgroup, self.bridge, self.gateway
+        self._site = Site(*where, shared, installed, settings)
         self.delay = 0.0
         self._free = deque(range(10, 250))
         self._lock = threading.Lock()

@@ -1,8 +1,9 @@
-"""Several machines of a cloud for one notebook: real hosts, one of which falls silent, then is taken back."""
+"""Several machines of a cloud for one notebook: real hosts that compute together, of which one falls silent."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +11,8 @@ import pytest
 
 from jupyter_gpu_remote.registry import Registry
 from tests.e2e.test_machines_together import SEE
-from tests.notebooks import Notebook, notebook
+from tests.notebooks import Notebook, Ran, notebook
+from tests.wheels import wheel
 
 from .clouds import Aws
 from .hosts import NetnsHosts
@@ -24,6 +26,26 @@ futures = remote_client().map(work, range(24), pure=False)
 while not any(future.done() for future in futures): time.sleep(0.02)
 print("on", flush=True)
 print(sorted(remote_client().gather(futures)) == list(range(24)))
+"""
+
+TORCH = """
+import sys
+del sys.modules["torch"]
+sys.path.insert(0, "/opt/installed")
+import torch
+sys.path.append(sys.path.pop(0))
+"""
+"""A package in whose place comes the one that is installed here, which is too large to be installed twice."""
+TRAINING = """
+import os, sys
+import torch, torch.distributed as dist
+dist.init_process_group("gloo")
+rank = dist.get_rank()
+def total():
+    tensor = torch.tensor([rank + 1.0])
+    dist.all_reduce(tensor)
+    return tensor.item()
+print(f"rank {rank} of {dist.get_world_size()}: {total()}", flush=True)
 """
 
 
@@ -64,6 +86,39 @@ def two(hosts: NetnsHosts, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 def own_state(two: Two, monkeypatch: pytest.MonkeyPatch) -> None:
     """See the machines of the notebook."""
     monkeypatch.setenv("JUPYTER_GPU_REMOTE_DIR", str(two.state))
+
+
+@pytest.fixture
+def train(two: Two) -> Callable[..., Ran]:
+    """Run a cell under ``torchrun`` on both machines."""
+    pytest.importorskip("torch")
+    if two.book.remote("import sys; print(sys.version_info[:2])").text != f"{sys.version_info[:2]}\n":
+        pytest.skip("the hosts have another Python, which PyTorch was not built for")
+    for name, version, code in (("torch", "2", TORCH), ("pip", "99", "")):
+        wheel(two.book.folder / "index", name, version, code=code)
+    (two.book.folder / "torch.txt").write_text("--no-index\n--find-links ./index\ntorch\n")
+
+    def train(code: str) -> Ran:
+        return two.book.remote(TRAINING + code, "--env torch.txt --machines 2 --launch torchrun")
+
+    return train
+
+
+def test_tensors_are_reduced_over_two_hosts(two: Two, train: Callable[..., Ran]) -> None:
+    ran = train("dist.destroy_process_group()\n")
+    assert not ran.error, ran
+    assert ran.text == "rank 0 of 2: 3.0\n"
+    assert "rank 1 of 2: 3.0" in str(ran.of("display_data"))
+
+
+def test_a_rank_that_is_killed_while_they_reduce_is_named_with_its_host(
+    two: Two, train: Callable[..., Ran]
+) -> None:
+    dies = "print('no such layer', file=sys.stderr, flush=True); os.kill(os.getpid(), 9)"
+    ran = train(f"for step in range(10**9):\n    if rank and step == 100: {dies}\n    total()\n")
+    name, _ = two.worker
+    assert ran.error.startswith(f"RankFailed: Rank 1 on {name} was killed by SIGKILL."), ran.error
+    assert "no such layer" in ran.error
 
 
 def test_a_machine_that_falls_silent_costs_no_result_and_comes_back(two: Two, hosts: NetnsHosts) -> None:
