@@ -1,8 +1,7 @@
 """What this user has running, in one SQLite file that every kernel, server and command shares.
 
 A change is one transaction: it compares the state, checks that the new one may follow, and appends the
-event that tells the faces. A `Lease` says who works on a machine now; it ends with its process. A process
-killed at any moment leaves the file usable.
+event that tells the faces. A process killed at any moment leaves the file usable.
 """
 
 from __future__ import annotations
@@ -12,14 +11,13 @@ import os
 import sqlite3
 import time
 from collections.abc import Collection, Mapping
-from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from . import jobtable, spend
+from . import jobtable, leases, spend
 from .config import state_dir
-from .errors import ConflictError, MachineNotFoundError, RegistryError, did_you_mean
+from .errors import ConflictError, MachineNotFoundError, did_you_mean
 from .model import TRANSITIONS, Address, Machine, MachineState, Offer
 from .owner import Owner
 from .statefile import StateFile, corrupt
@@ -29,8 +27,7 @@ KEPT_EVENTS = 5000
 _MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
         "CREATE TABLE machines (name TEXT PRIMARY KEY, final INTEGER NOT NULL, machine TEXT NOT NULL)",
-        "CREATE TABLE leases (name TEXT PRIMARY KEY, fence INTEGER NOT NULL, host TEXT NOT NULL,"
-        " pid INTEGER NOT NULL, started REAL NOT NULL, expires REAL NOT NULL)",
+        leases.SCHEMA,
         "CREATE TABLE bindings (notebook TEXT PRIMARY KEY, machine TEXT NOT NULL)",
         "CREATE TABLE events (id INTEGER PRIMARY KEY AUTOINCREMENT, at REAL NOT NULL,"
         " kind TEXT NOT NULL, machine TEXT NOT NULL, text TEXT NOT NULL, data TEXT NOT NULL)",
@@ -51,39 +48,6 @@ class Event:
     machine: str
     text: str
     data: Mapping[str, Any]
-
-
-class Lease:
-    """The right to work on one machine, until it is released, expires or its process ends."""
-
-    def __init__(self, file: StateFile, name: str, fence: int) -> None:
-        self.name, self.fence, self._file = name, fence, file
-
-    def renew(self, seconds: float) -> None:
-        """Keep it for `seconds` from now; raise `ConflictError` when it is lost."""
-        with self._file.transaction() as db:
-            self.check(db)
-            db.execute("UPDATE leases SET expires = ? WHERE name = ?", (time.time() + seconds, self.name))
-
-    def release(self) -> None:
-        """Give it back; no effect when it is lost."""
-        with self._file.transaction() as db:
-            db.execute(
-                "UPDATE leases SET fence = fence + 1, expires = 0 WHERE name = ? AND fence = ?",
-                (self.name, self.fence),
-            )
-
-    def check(self, db: sqlite3.Connection) -> None:
-        """Raise `ConflictError` unless it is still ours, within the transaction of `db`."""
-        if db.execute("SELECT fence FROM leases WHERE name = ?", (self.name,)).fetchone() != (self.fence,):
-            raise ConflictError(f"Another process took over {self.name!r} while this one was busy.")
-
-    def __enter__(self) -> Lease:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        with suppress(RegistryError):  # it would hide what went wrong; the lease ends by itself
-            self.release()
 
 
 class Registry:
@@ -131,7 +95,7 @@ class Registry:
         name: str,
         *,
         expect: MachineState | Collection[MachineState] | None = None,
-        lease: Lease | None = None,
+        lease: leases.Lease | None = None,
         **changes: Any,
     ) -> Machine:
         """Change a machine, and return it as it is now, unless another process got there first.
@@ -173,36 +137,18 @@ class Registry:
                 self._note(db, "changed", name, new.note, {"fields": sorted(changes)})
             return new
 
-    def lease(self, name: str, seconds: float) -> Lease:
+    def lease(self, name: str, seconds: float) -> leases.Lease:
         """Take the lease on `name` for `seconds`; it need not be a machine yet.
 
         Raises:
             ConflictError: A live process holds it.
         """
-        me, now = Owner.me(), time.time()
-        with self._file.transaction() as db:
-            row = db.execute(
-                "SELECT fence, host, pid, started, expires FROM leases WHERE name = ?", (name,)
-            ).fetchone()
-            if row and row[4] > now and not (owner := Owner(*row[1:4])).dead():
-                raise ConflictError(
-                    f"Another process is working on {name!r}: {owner}.",
-                    hint="Wait until it is done, or end that process.",
-                )
-            fence = row[0] + 1 if row else 1
-            db.execute(
-                "INSERT OR REPLACE INTO leases VALUES (?, ?, ?, ?, ?, ?)",
-                (name, fence, me.host, me.pid, me.started, now + seconds),
-            )
-        return Lease(self._file, name, fence)
+        return leases.take(self._file, name, seconds)
 
     def lease_owner(self, name: str) -> Owner | None:
         """Return the live process that works on `name`."""
         with self._file.connection() as db:
-            columns = "SELECT host, pid, started FROM leases"
-            row = db.execute(f"{columns} WHERE name = ? AND expires > ?", (name, time.time())).fetchone()
-        owner = Owner(*row) if row else None
-        return owner if owner and not owner.dead() else None
+            return leases.owner(db, name)
 
     def bind(self, notebook: str, machine: str) -> None:
         """Make `machine` the one that `notebook` uses, until it is unbound.

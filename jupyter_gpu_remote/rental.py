@@ -19,13 +19,14 @@ from .errors import (
 )
 from .ingress import ingress
 from .keys import make_key_pair
+from .leases import Lease
 from .limits import limits_for
 from .model import Description, Machine, MachineSpec, MachineState, Offer, Presence
 from .names import new_name
 from .owner import installation
 from .providers.base import Provider
 from .refusals import Refusal, all_refused, ended_early, rules_out
-from .registry import Lease, Registry
+from .registry import Registry
 from .removal import (
     DELETE_LIMIT,
     NAME_TAG,

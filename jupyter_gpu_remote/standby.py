@@ -7,10 +7,11 @@ import time
 from .config import GpuRemote
 from .errors import ConflictError, ProviderError
 from .ingress import ingress
+from .leases import Lease
 from .limits import check_budget, limits_for
 from .model import Description, MachineState, Presence
 from .providers.base import Provider
-from .registry import Lease, Registry
+from .registry import Registry
 from .removal import Report, disconnect
 from .rental import Prepare
 
