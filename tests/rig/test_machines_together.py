@@ -1,4 +1,4 @@
-"""Several machines of a cloud for one notebook: real hosts that compute together, of which one falls silent."""
+"""Several machines of a cloud for one notebook: real hosts compute together, and one falls silent."""
 
 from __future__ import annotations
 
