@@ -10,31 +10,22 @@ import base64
 import concurrent.futures
 import json
 import logging
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from datetime import datetime, timezone
 from typing import Any
 
 from . import fates
 from .agent import wire
 from .errors import ConnectionLostError, GpuRemoteError, KernelError
+from .executions import Executions
 from .link import Link
-from .messages import Early, Execution, Listener, Message
+from .messages import Early, Execution, Listener, Message, cell_request, compose, new_id
 from .transport.base import Stream
 
 __all__ = ["Early", "Execution", "Listener", "Message", "RemoteKernel"]
 
 _REQUEST_LIMIT = 30.0
 """Seconds the agent may take for an answer."""
-
-_CELL = {
-    "silent": False,
-    "store_history": True,
-    "user_expressions": {},
-    "allow_stdin": True,
-    "stop_on_error": True,
-}
 
 _log = logging.getLogger(__name__)
 
@@ -61,7 +52,7 @@ class RemoteKernel:
     ) -> None:
         self.id = kernel_id
         self.listener = listener
-        self.executions: dict[str, Execution] = {}
+        self.executions = Executions()
         self.facts: dict[str, Any] = {}
         self.deaths = 0
         """How often its process was replaced; what a new one is told has to be told again."""
@@ -70,12 +61,13 @@ class RemoteKernel:
         self.on_end: Callable[[Mapping[str, Any]], None] = lambda event: None
         """Told, in the kernel's own thread, that the machine will end itself (``ending``: in how many seconds
         and why, or None when it will not any more), or be taken back (``leaving``: in how many seconds)."""
+        self.on_loss: Callable[[GpuRemoteError], None] = lambda error: None
+        """Told, before the cells that run are, why there is no link any more."""
         self._start = start
-        self._name = uuid.uuid4().hex
+        self._name = new_id()
         self._early: Early | None = None
         self._next: int | None = None
         self._answer: Mapping[str, Any] = {}
-        self._doubtful: tuple[int, set[str]] = (0, set())
         self._interrupted: set[str] = set()
         self._link = Link(connect, self, patience)
 
@@ -149,10 +141,8 @@ class RemoteKernel:
         if self._early and answer["began"]:
             self._early.began = True
             self._track(self._early.execution)
-        # what neither runs nor ends in what is still to come has ended in what is no longer kept
-        over = self.executions.keys() - answer["running"] - self._link.unacknowledged()
-        self._doubtful = (answer["end"], over)
-        self._give_up_doubtful()
+        self.executions.attached({*answer["running"], *self._link.unacknowledged()}, answer["end"])
+        self.executions.reached(self.position)
         if self._interrupted.intersection(answer["running"]):
             self.interrupt()
         if prospects := answer["prospects"]:
@@ -165,8 +155,9 @@ class RemoteKernel:
     def over(self, error: GpuRemoteError) -> None:
         """Take that there is no link any more."""
         self.untold = None if self.executions else error
-        for execution in list(self.executions.values()):
-            execution.fail(error)
+        if self.executions:
+            self.on_loss(error)
+        self.executions.fail(error)
 
     # -- out ----------------------------------------------------------------------------------------
 
@@ -210,36 +201,10 @@ class RemoteKernel:
         msg_id: str | None = None,
     ) -> str:
         """Make a message, send it and return its id."""
-        msg_id = msg_id or uuid.uuid4().hex
-        parts = self._compose(msg_type, content, msg_id, parent, metadata, subshell)
+        msg_id = msg_id or new_id()
+        parts = compose(self._name, msg_type, content, msg_id, parent, metadata, subshell)
         self.forward(channel, parts, msg_id, buffers)
         return msg_id
-
-    def _compose(
-        self,
-        msg_type: str,
-        content: Mapping[str, Any],
-        msg_id: str,
-        parent: Mapping[str, Any] | None = None,
-        metadata: Mapping[str, Any] | None = None,
-        subshell: str | None = None,
-    ) -> list[bytes]:
-        header: dict[str, Any] = {
-            "msg_id": msg_id,
-            "msg_type": msg_type,
-            "username": "remote",
-            "session": self._name,
-            "date": datetime.now(timezone.utc).isoformat(),
-            "version": "5.4",
-        }
-        if subshell:
-            header["subshell_id"] = subshell
-        return [json.dumps(part).encode() for part in (header, parent or {}, metadata or {}, content)]
-
-    @staticmethod
-    def new_id() -> str:
-        """Return an id for a message of ours."""
-        return uuid.uuid4().hex
 
     def execute(
         self,
@@ -256,9 +221,9 @@ class RemoteKernel:
             buffers: Data that goes with it.
             options: More fields of the execute request.
         """
-        execution = self.follow(self.new_id())
+        execution = self.follow(new_id())
         begin(execution)
-        content = {**_CELL, "code": code, **options}
+        content = cell_request(code, options)
         self.send(wire.SHELL, "execute_request", content, buffers=buffers, msg_id=execution.msg_id)
         return execution
 
@@ -270,8 +235,8 @@ class RemoteKernel:
             folder: The id that its folder must have over there; None when that does not matter.
             options: More fields of the execute request.
         """
-        execution = Execution(self.new_id())
-        parts = self._compose("execute_request", {**_CELL, "code": code, **options}, execution.msg_id)
+        execution = Execution(new_id())
+        parts = compose(self._name, "execute_request", cell_request(code, options), execution.msg_id)
         return Early(execution, folder, [part.decode() for part in parts])
 
     def follow(self, msg_id: str) -> Execution:
@@ -281,8 +246,7 @@ class RemoteKernel:
         return execution
 
     def _track(self, execution: Execution) -> None:
-        self.executions[execution.msg_id] = execution
-        execution.future.add_done_callback(lambda _: self.executions.pop(execution.msg_id, None))
+        self.executions.track(execution)
         if self._link.error:
             execution.fail(self._link.error)
 
@@ -313,41 +277,25 @@ class RemoteKernel:
             self._take_event(json.loads(record.parts[0]))
         else:
             self._take_message(record)
-        self._give_up_doubtful()
+        self.executions.reached(self.position)
 
     def _take_message(self, record: wire.Record) -> None:
-        parts, buffers = record.parts[:4], record.parts[4:]
-        message = Message(record.channel, parts, buffers, json.loads(parts[0]), json.loads(parts[1]))
+        message = Message.of(record)
         try:
             self.listener.message(message)
         except Exception:
             _log.exception("a message of the remote kernel could not be shown")
-        execution = self.executions.get(message.parent_id)
-        if execution is None:
-            return
-        if message.type == "execute_reply":
-            execution.reply = message.content
-            execution.settle()
-        elif message.type == "status" and message.content["execution_state"] == "idle":
-            execution.idle = True
-            execution.settle()
+        self.executions.take_message(message)
 
     def _take_event(self, event: dict[str, Any]) -> None:
         if "ack" in event:
             self._link.acknowledged(event["ack"])
-        elif execution := self.executions.get(event.get("finished", "")):
-            execution.files_changed = event["files"]
-            execution.disk_full = event["disk_full"]
-        elif execution := self.executions.get(event.get("lost", "")):
-            execution.fail(fates.lost())
-        elif "unheard" in event:
-            for msg_id in event["unheard"]:
-                if msg_id in self.executions:
-                    self.executions[msg_id].unheard = True
         elif "ending" in event or "leaving" in event:
             self.on_end(event)
         elif "died" in event:
             self._died(event["died"], event["again"], event.get("started", True))
+        else:
+            self.executions.take_event(event)
 
     def _died(self, cause: str, again: bool, started: bool) -> None:
         self.deaths += 1
@@ -358,24 +306,10 @@ class RemoteKernel:
             return self._link.close(error)
         self.untold = error if not self.executions and cause != fates.RESTARTED else None
         # what the agent had not taken by then goes to the fresh kernel
-        on_their_way = self._link.unacknowledged()
-        for execution in list(self.executions.values()):
-            if execution.msg_id in on_their_way:
-                execution.found_dead = error
-            else:
-                execution.fail(error)
+        self.executions.fail(error, fresh=self._link.unacknowledged())
 
     def _missed(self, count: int) -> None:
         """Ask again what runs, as what has ended may be among what was missed."""
         self.listener.connection(f"{count} messages are lost: they were too many to be kept over there")
-        for execution in self.executions.values():
-            execution.idle = True  # it may have been missed
+        self.executions.missed()
         self._link.start_again()
-
-    def _give_up_doubtful(self) -> None:
-        end, doubtful = self._doubtful
-        if doubtful and self._next is not None and self._next >= end:
-            self._doubtful = (0, set())
-            for execution in [self.executions[m] for m in doubtful & self.executions.keys()]:
-                if execution.reply is None:
-                    execution.fail(fates.forgotten())

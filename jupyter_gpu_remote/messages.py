@@ -1,12 +1,16 @@
-"""What a kernel on a machine sends, as the faces see it."""
+"""What a kernel on a machine is sent, and what it sends, as the faces see it."""
 
 from __future__ import annotations
 
 import json
+import uuid
+from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from typing import Any, Protocol
 
+from .agent import wire
 from .errors import GpuRemoteError
 
 
@@ -22,6 +26,12 @@ class Message:
     buffers: list[bytes]
     header: dict[str, Any]
     parent: dict[str, Any]
+
+    @classmethod
+    def of(cls, record: wire.Record) -> Message:
+        """Return the message that a record of a journal holds."""
+        parts, buffers = record.parts[:4], record.parts[4:]
+        return cls(record.channel, parts, buffers, json.loads(parts[0]), json.loads(parts[1]))
 
     @property
     def type(self) -> str:
@@ -110,3 +120,37 @@ class Listener(Protocol):
 
     def connection(self, text: str) -> None:
         """Take news about the connection; empty when it is back."""
+
+
+def new_id() -> str:
+    """Return an id for a message of ours."""
+    return uuid.uuid4().hex
+
+
+def cell_request(code: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the content of the request to run a cell; `options` are more fields of it."""
+    asked = {"silent": False, "store_history": True, "user_expressions": {}, "allow_stdin": True}
+    return {**asked, "stop_on_error": True, "code": code, **options}
+
+
+def compose(
+    client: str,
+    msg_type: str,
+    content: Mapping[str, Any],
+    msg_id: str,
+    parent: Mapping[str, Any] | None = None,
+    metadata: Mapping[str, Any] | None = None,
+    subshell: str | None = None,
+) -> list[bytes]:
+    """Return the parts of a message from `client`, without signature and buffers."""
+    header: dict[str, Any] = {
+        "msg_id": msg_id,
+        "msg_type": msg_type,
+        "username": "remote",
+        "session": client,
+        "date": datetime.now(timezone.utc).isoformat(),
+        "version": "5.4",
+    }
+    if subshell:
+        header["subshell_id"] = subshell
+    return [json.dumps(part).encode() for part in (header, parent or {}, metadata or {}, content)]

@@ -6,6 +6,7 @@ from concurrent import futures
 from typing import Any
 
 from .kernel import RemoteKernel
+from .messages import new_id
 
 _EXIT_LIMIT = 5.0
 """Seconds to wait for a kernel that ends itself."""
@@ -30,7 +31,7 @@ def carry_out(payload: dict[str, Any], shell: Any, kernel: RemoteKernel | None) 
     elif source == "set_next_input":
         shell.set_next_input(payload["text"], replace=payload.get("replace", False))
     elif source == "ask_exit" and not payload.get("keepkernel") and kernel:
-        death = kernel.follow(RemoteKernel.new_id()).future
+        death = kernel.follow(new_id()).future
         futures.wait((death,), _EXIT_LIMIT)  # or it would come in the middle of the next cell
         death.cancel()
         return "The cell ended the remote kernel; its variables are gone. The next cell starts afresh."

@@ -20,6 +20,7 @@ from IPython.core.error import StdinNotImplementedError
 
 from .agent import wire
 from .kernel import Execution, Message, RemoteKernel
+from .messages import new_id
 from .sinks import Parent, ToFrontends, ToPython
 from .sweeps import record
 
@@ -269,7 +270,7 @@ class Relay:
         if remote is None or not remote.is_open:
             self._publish_status("idle", message)
             return
-        request = RemoteKernel.new_id()
+        request = new_id()
         self._callbacks.add(request)
         self._remember(request, message)
         if kind == "comm_close":

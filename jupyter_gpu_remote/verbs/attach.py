@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from ..agent import wire
 from ..kernel import Execution, Listener, Message, RemoteKernel
+from ..messages import new_id
 from ..model import GpuRequest
 from ..transport.base import Stream
 
@@ -92,7 +93,7 @@ class Replay:
         # of those that wait in a queue, the first is the one that runs
         self._msg_id = cell or next(iter(running or reversed(started)), "")
         self._since = started.get(self._msg_id, 0)
-        self._one = _OneCell(listener, self._msg_id, RemoteKernel.new_id(), facts["next"])
+        self._one = _OneCell(listener, self._msg_id, new_id(), facts["next"])
         self.kernel = self._one.kernel = client(self._one)
 
     @property
