@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 
 from jupyter_gpu_remote.agent.folder import Folder, answer
 from jupyter_gpu_remote.agent.watch import watch
@@ -138,22 +142,31 @@ def test_what_a_cell_made_comes_back(rig: Rig) -> None:
     assert sorted(report.received) == ["out/latest", "out/model.bin"]
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        b"with space", b"new\nline", b"'quotes\"", "größe-数.py".encode(), b"-rf", b"--delete", b"#comment",
-        b";x", b"\xff\xfe", b"$(touch gone)", b"*", b"back\\slash", b" lead", b"trail ", b":a", b"h:b", b"~",
-        b"\x01\x7f", b"n" * 255,
-    ],
-)  # fmt: skip
-def test_any_name_travels_both_ways(rig: Rig, name: bytes) -> None:
-    (rig.here / os.fsdecode(name)).write_text("out")
+ODD = {
+    b"with space", b"new\nline", b"'quotes\"", "größe-数.py".encode(), b"-rf", b"--delete", b"#comment",
+    b";x", b"\xff\xfe", b"$(touch gone)", b"*", b"back\\slash", b" lead", b"trail ", b":a", b"h:b", b"~",
+    b"\x01\x7f", b"`touch gone`", b"n" * 255,
+}  # fmt: skip
+NAMES = (
+    st.binary(min_size=1, max_size=80) | st.lists(st.sampled_from(sorted(ODD)), max_size=3).map(b"".join)
+).map(lambda name: b"n" + re.sub(rb"[/\0]", b"", name)[:200])
+
+
+@settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck))
+@given(names=st.sets(NAMES, min_size=5, max_size=30))
+@example(names=ODD)
+def test_any_name_travels_both_ways(rig: Rig, names: set[bytes]) -> None:
+    here = Path(tempfile.mkdtemp(dir=rig.here))  # each time another one
+    there = rig.there / here.name
+    for name in names:
+        (here / os.fsdecode(name)).write_text("out")
     rig.both()
-    folder = rig.there / os.fsdecode(b"d" + name[:100])
-    folder.mkdir()
-    (folder / os.fsdecode(name)).write_text("back")
+    for name in names:
+        folder = there / os.fsdecode(b"from-there-" + name[:100])
+        folder.mkdir()
+        (folder / os.fsdecode(name)).write_text("back")
     rig.pull()
-    assert same(rig) and len(tree(rig.here)) == 3
+    assert same(rig) and len(tree(here)) == 3 * len(names)
 
 
 def test_nothing_is_asked_when_nothing_changed(rig: Rig) -> None:

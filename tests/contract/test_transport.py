@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import io
-import json
 import os
 import signal
 import socket
@@ -19,6 +18,8 @@ from pathlib import Path
 
 import psutil
 import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 
 from jupyter_gpu_remote.errors import (
     ConfigurationError,
@@ -75,25 +76,33 @@ def test_a_command_that_does_not_exist_exits_with_127(transport: Transport) -> N
     assert transport.run(["no-such-command"]).returncode == 127
 
 
-def test_arguments_arrive_exactly(transport: Transport) -> None:
-    argv = [
-        "",
-        " ",
-        "a b",
-        "'",
-        '"',
-        'it\'s "so"',
-        "line\nline\n",
-        "é☃𝄞",
-        "$HOME",
-        "*",
-        "\\",
-        "`id`",
-        "-x",
-        "!",
-    ]
-    done = transport.run(["python3", "-c", "import json, sys; print(json.dumps(sys.argv[1:]))", *argv])
-    assert json.loads(done.check().stdout) == argv
+ODD = [
+    "",
+    " ",
+    "a b",
+    "'",
+    '"',
+    "line\nline\n",
+    "é☃𝄞",
+    "$HOME",
+    "*",
+    "\\",
+    "`id`",
+    "$(id)",
+    ";id",
+    "-x",
+    "!",
+    "%s",
+]
+
+
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(argv=st.lists(st.text() | st.lists(st.sampled_from(ODD)).map("".join), min_size=5, max_size=20))
+@example(argv=[*ODD, "'" * 10_000])
+def test_arguments_arrive_exactly(transport: Transport, argv: list[str]) -> None:
+    argv = [arg.replace("\0", "") for arg in argv]  # which no argument can have
+    done = transport.run(["printf", "%s\\0", *argv])
+    assert done.check().stdout.decode().split("\0")[:-1] == argv
 
 
 def test_input_and_both_outputs_are_kept_apart_and_whole(transport: Transport) -> None:
