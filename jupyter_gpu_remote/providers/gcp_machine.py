@@ -28,7 +28,7 @@ LONGEST_RUN = 120 * 86400
 """Seconds of the longest time limit that Google accepts."""
 
 LABEL = "gpu-remote"
-"""Label of every machine of ours; its value is the machine's name."""
+"""Label of every machine of ours, and of its disk; its value is the machine's name."""
 
 _HYPERDISK_ONLY = ("a3-ultragpu-", "a4-", "a4x-", "g4-")
 
@@ -59,6 +59,8 @@ def made_of(offer: Offer, spec: MachineSpec) -> dict[str, Any]:
         "block-project-ssh-keys": "TRUE",
         "enable-oslogin": "FALSE",
     }
+    labels = {encode_label(k): encode_label(v) for k, v in spec.tags.items()}
+    labels[LABEL] = encode_label(spec.name)
     return {
         "name": _cloud_name(spec),
         "machine_type": f"{place}/machineTypes/{machine_type}",
@@ -75,6 +77,7 @@ def made_of(offer: Offer, spec: MachineSpec) -> dict[str, Any]:
                     "source_image": IMAGE,
                     "disk_size_gb": disk_size(spec.disk),
                     "disk_type": f"{place}/diskTypes/{kind}",
+                    "labels": labels,
                 },
             }
         ],
@@ -85,10 +88,7 @@ def made_of(offer: Offer, spec: MachineSpec) -> dict[str, Any]:
             }
         ],
         "metadata": {"items": [{"key": k, "value": v} for k, v in metadata.items()]},
-        "labels": {
-            LABEL: encode_label(spec.name),
-            **{encode_label(k): encode_label(v) for k, v in spec.tags.items()},
-        },
+        "labels": labels,
         "tags": {"items": [rule_name()]},
         # no secure boot: it would refuse the driver's module, which is built on the machine
         "shielded_instance_config": {"enable_vtpm": True, "enable_integrity_monitoring": True},

@@ -443,6 +443,12 @@ def test_a_machine_has_no_access_to_the_project_and_takes_no_keys_from_it(
     assert json.loads(told["user-data"].removeprefix("#cloud-config\n"))["users"][0]["name"] == "ubuntu"
 
 
+def test_a_machine_and_its_disk_carry_the_tags(gce: Gce, provider: GcpProvider) -> None:
+    made = shown(gce, created(provider))
+    tags = {"gpu-remote": "m1", "gpu-remote-name": "m1"}
+    assert (made["labels"], made["disks"][0]["initializeParams"]["labels"]) == (tags, tags)
+
+
 @pytest.mark.parametrize("name", ["brave-otter", "Ünï_ZZ!", "x" * 60, "9"])
 def test_any_name_of_ours_becomes_one_that_fits(gce: Gce, provider: GcpProvider, name: str) -> None:
     provider_id = provider.create(offer(provider), replace(spec(), name=name))
