@@ -38,6 +38,13 @@ class Cloud:
             return {name for _, name in self.emulator.machines}
         return set(self.emulator.machines())
 
+    @property
+    def leftovers(self) -> list[str]:
+        """Everything of ours that exists there, machines and what goes with them."""
+        if isinstance(self.emulator, Gce):
+            return [*self.billed, *self.emulator.firewalls]
+        return [*self.emulator.leftovers(), *self.emulator.groups()]
+
 
 class Launcher:
     """Processes that launch machines and are killed at a point."""
@@ -95,6 +102,7 @@ def test_whenever_a_launch_is_killed_nothing_is_left_that_is_not_known(launcher:
     passed = int(launcher.launch(0))
     assert passed >= 30 and known() == launcher.cloud.billed
     Fleet(GpuRemote(), Registry()).delete(Registry().machines()[0].name, lambda phase, text: None)
+    Fleet(GpuRemote(), Registry()).reap()
     points = range(1, passed + 1)
     for point in points if THOROUGH else points[:: max(1, passed // SAMPLE)]:
         for _ in range(TIMES):
@@ -111,4 +119,5 @@ def test_whenever_a_launch_is_killed_nothing_is_left_that_is_not_known(launcher:
             assert len(known()) <= 1
             for machine in Registry().machines():
                 fleet.delete(machine.name, lambda phase, text: None)
-            assert not launcher.cloud.billed
+            fleet.reap()
+            assert launcher.cloud.leftovers == []
