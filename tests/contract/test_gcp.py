@@ -109,6 +109,18 @@ def short(provider_id: str) -> str:
 # a launch through the fleet
 
 
+def test_a_second_launch_asks_for_little_before_it_asks_for_a_machine(
+    gce: Gce, fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet.delete(launch(fleet).name, lambda phase, text: None)
+    monkeypatch.setattr("jupyter_gpu_remote.providers.gcp_market.QUOTAS_KEPT", -1)
+    gce.calls.clear()
+    launch(fleet)
+    before = gce.calls[: next(i for i, call in enumerate(gce.calls) if call.endswith("/instances"))]
+    # quotas, who may connect, and the two rules about that
+    assert len(before) == 5, before
+
+
 def test_a_quota_that_is_used_up_costs_one_call_for_each_region(gce: Gce, fleet: Fleet) -> None:
     for region in ("us-central1", "us-east1", "us-west1"):
         gce.refuse_quota("NVIDIA_T4_GPUS", region)
