@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .config import GpuRemote
-from .errors import GpuRemoteError, MachinePreemptedError
+from .errors import GpuRemoteError, MachineNotFoundError, MachinePreemptedError
 from .exchange import Exchange
 from .exchange.ledger import Ledger
 from .fleet import Fleet
@@ -25,6 +25,7 @@ from .model import GpuRequest, Machine
 from .reaper import reap_in_background
 from .registry import Registry
 from .removal import blob_folder
+from .storage.kept import bring, note_place, place_of
 from .storage.mounts import Mounts, left_behind
 from .sync import FolderSync
 from .synced import Requests, open_sync, remote_folder_of, short_hash, too_wide
@@ -196,13 +197,15 @@ class Notebook:
         remote_folder = remote_folder_of(self.live, self.folder)
         self.kernel = self.live.kernel(self.kernel_id, remote_folder, self._listener, {})
         self.kernel.on_end = functools.partial(self._ends, self.live.machine)
+        self.kernel.on_loss = functools.partial(self._lost, self.live.machine, self.kernel)
         if not self.unsynced:
             self.sync = open_sync(self.live, self.kernel, self.folder, self._progress)
         known = self.kernel.open(early=self._on_kernel(self.kernel, self.sync))
         if self.sync is not None:
             self.sync.meet(known["folder"], in_step=known["began"])
         where = self.kernel, self.live.transport
-        self.mounts = Mounts(*where, self.config, known["mounts"], remote_folder)
+        on_kept = functools.partial(note_place, self.registry, machine.name, self.folder)
+        self.mounts = Mounts(*where, self.config, known["mounts"], remote_folder, on_kept)
 
     def _ends(self, machine: Machine, event: Mapping[str, Any]) -> None:
         """Tell that the machine will end, and save what is on it meanwhile."""
@@ -221,6 +224,15 @@ class Notebook:
             self._in_thread(self._save_all)
         else:
             self._warn("")
+
+    def _lost(self, machine: Machine, kernel: RemoteKernel, error: GpuRemoteError) -> None:
+        """Show what cells put out that a machine which is gone has kept in a bucket; `error` tells of it."""
+        gone = isinstance(error, (MachineNotFoundError, MachinePreemptedError))
+        if gone and (place := place_of(self.registry, machine.name, self.folder)):
+            self._listener.connection(f"{machine.name} is gone, looking into {place}")
+            error.message += f" {bring(place, kernel.id, kernel.position, self._listener)}"
+            error.hint = f"`%remote cp {place} .` fetches its files. {error.hint}"
+            self._listener.connection("")
 
     def _save(self) -> str:
         """Fetch changed files; return what came of it."""

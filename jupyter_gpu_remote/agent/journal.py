@@ -22,7 +22,8 @@ from typing import Any
 
 from . import wire
 
-SEGMENT_BYTES = 16 << 20
+SEGMENT_BYTES = 4 << 20
+"""Where journals are kept in a bucket, the last segment goes there anew whenever it grew."""
 LIMIT_BYTES = 4 << 30
 MEMORY_LIMIT_BYTES = 256 << 20
 RETRY_SECONDS = 1.0

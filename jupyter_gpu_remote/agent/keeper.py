@@ -49,6 +49,11 @@ class Keeper:
             raise LookupError(f"there is no kernel {name}")
         return self.kernels[name]
 
+    def journals(self, path: str) -> dict[str, Path]:
+        """Return the journals of the kernels that work in the folder `path`, by a name each has for good."""
+        mine = [kernel for kernel in list(self.kernels.values()) if kernel.facts["cwd"] == path]
+        return {f"{kernel.id}-{kernel.facts['birth'][:12]}": kernel.journal.folder for kernel in mine}
+
     def folder(self, path: str) -> Folder:
         """Return the one `Folder` of a path, which knows whether it has changed since it was scanned."""
         if path not in self.folders:

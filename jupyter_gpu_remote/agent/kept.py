@@ -10,17 +10,24 @@ import hashlib
 import json
 import os
 import re
+import subprocess
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from . import rclone
+from .mountpoint import Refused
+
 REMOTE = "bucket"
 """What rclone's configuration calls it."""
 NAMED = 200
 """Files that are named, of those on their way."""
-NOTHING: Mapping[str, Any] = {"names": [], "count": 0, "bytes": 0, "open": [], "failing": False}
+NOTHING: Mapping[str, Any] = {
+    **{"names": [], "count": 0, "bytes": 0, "open": []},
+    **{"outputs": 0, "failing": False},
+}
 """What `Kept.waiting` returns when all is in the bucket."""
 _FILE = re.compile(r"[a-z][a-z.]{0,30}")
 _ERROR = re.compile(r" (?:ERROR|CRITICAL|NOTICE) *: (.*(?:fail|error|expired).*)", re.IGNORECASE)
@@ -128,13 +135,20 @@ class Kept(ABC):
             Refused: The path can't be used, or the bucket not be reached.
         """
 
-    @abstractmethod
     def end(self, anyway: bool = False) -> None:
         """Use it no more.
 
         Raises:
             Refused: Something is not in the bucket yet, and is not to be let go `anyway`.
         """
+        if not anyway and self.up() and (count := self.waiting(hurry=True)["count"]):
+            are = "file is" if count == 1 else "files are"
+            raise Refused(f"{count} {are} not in {self.facts['url']} yet")
+        self._let_go()
+
+    @abstractmethod
+    def _let_go(self) -> None:
+        """Use it no more, whatever is not there yet."""
 
     @abstractmethod
     def waiting(self, hurry: bool = False) -> dict[str, Any]:
@@ -142,8 +156,15 @@ class Kept(ABC):
 
         Returns:
             ``names`` (the first of them), ``count``, ``bytes``, ``open`` (names of those that somebody may
-            still write to), ``failing`` (whether an upload failed and is tried again).
+            still write to), ``outputs`` (how many pieces of what cells put out are not there yet),
+            ``failing`` (whether an upload failed and is tried again).
         """
+
+    def _rclone(self, *words: str, **options: Any) -> subprocess.Popen[Any]:
+        """Start rclone with the configuration of the bucket; what it complains of goes into the log."""
+        argv = [str(rclone.program()), *words, "--config", "rclone.conf"]
+        with (self.folder / "log").open("wb") as log:
+            return subprocess.Popen(argv, cwd=self.folder, env=rclone.environment(), stderr=log, **options)
 
 
 def name_of(url: str, path: str) -> str:

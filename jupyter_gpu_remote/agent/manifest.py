@@ -18,6 +18,9 @@ PRIVATE = ".jupyter_gpu_remote"
 
 INCOMING = f"{PRIVATE}/incoming"
 
+OUTPUTS = f"{PRIVATE}/outputs"
+"""Where, in a bucket with a copy of the folder, the journals of the kernels lie that work in it."""
+
 NEVER = frozenset({".git", ".ipynb_checkpoints", "__pycache__", "node_modules", PRIVATE})
 """Names that never sync, whatever the rules say."""
 

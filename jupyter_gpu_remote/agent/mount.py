@@ -79,12 +79,12 @@ class Mount(Kept):
             Refused: The path can't be used, or the bucket not be reached; nothing is mounted.
         """
         rclone.fusermount()
-        program = rclone.program()
+        rclone.program()
         self._end_process()
         place = Place(self.path)
         try:
             self.facts["made"] = place.made or self.facts.get("made", False)
-            self._start(program)
+            self._start()
             self._ask_bucket()
             place.seal()
             self.why = ""
@@ -95,23 +95,17 @@ class Mount(Kept):
         finally:
             place.close()
 
-    def _start(self, program: Path) -> None:
+    def _start(self) -> None:
         self._socket.unlink(missing_ok=True)
-        argv = [str(program), "mount", f"{REMOTE}:{self.facts['root']}", self.path, *_FLAGS]
-        argv += ["--config", "rclone.conf", "--cache-dir", "cache", "--rc-addr", f"unix://{self._socket}"]
-        argv += ["--devname", self.facts["url"], *(["--read-only"] if self.facts["read_only"] else [])]
-        self._write("log", "")
-        with (self.folder / "log").open("ab") as log:
-            self._child = subprocess.Popen(
-                argv,
-                cwd=self.folder,
-                env=rclone.environment(),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-                umask=0o022,
-            )
+        self._child = self._rclone(
+            *("mount", f"{REMOTE}:{self.facts['root']}", self.path, *_FLAGS),
+            *("--cache-dir", "cache", "--rc-addr", f"unix://{self._socket}"),
+            *("--devname", self.facts["url"], *(["--read-only"] if self.facts["read_only"] else [])),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            start_new_session=True,
+            umask=0o022,
+        )
         self.facts.update(pid=self._child.pid, started=start_time(self._child.pid))
         self._save()
         end = time.monotonic() + _LIMIT
@@ -131,16 +125,8 @@ class Mount(Kept):
             what = f"{self.facts['url']} does not answer this machine within {_LIMIT:.0f} s"
             raise Refused(f"{what}. {self.last_error()}".strip()) from None
 
-    def end(self, anyway: bool = False) -> None:
-        """Unmount it.
-
-        Raises:
-            Refused: Something on it is not in the bucket yet, and it is not to be let go `anyway`.
-        """
-        if not anyway and self.up() and (count := self.waiting()["count"]):
-            raise Refused(
-                f"{count} {'file is' if count == 1 else 'files are'} not in {self.facts['url']} yet"
-            )
+    def _let_go(self) -> None:
+        """Unmount it."""
         self._end_process()
         mountpoint.give_back(self.path, self.facts.get("made", False))
         if Unsent(self.folder / "cache" / "vfsMeta").look():  # mounted again, it is uploaded

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from .rclone import VERSION, Lacking, place
 _PAUSE = 0.2
 """Seconds between two looks at a queue that is being drained."""
 _AGAIN = 15.0
-"""Seconds between two attempts to mount again what was dropped, and two looks at what is to be copied."""
+"""Seconds between two attempts to mount again what was dropped."""
 
 
 class Mounts:
@@ -27,11 +27,15 @@ class Mounts:
     Args:
         folder: What is kept of them.
         sockets: Folder for unix sockets.
+        journals: Returns the journals of the kernels that work in a folder, by name.
     """
 
-    def __init__(self, folder: Path, sockets: Path) -> None:
+    def __init__(
+        self, folder: Path, sockets: Path, journals: Callable[[str], Mapping[str, Path]] = lambda path: {}
+    ) -> None:
         self._folder = folder
         self._sockets = sockets
+        self._journals = journals
         self._mounts: dict[str, Kept] = {}
         self._pool = ThreadPoolExecutor(8, "mounts")
         self._repairs: dict[str, tuple[float, Future[Any]]] = {}
@@ -45,7 +49,7 @@ class Mounts:
                 self._mounts[mount.path] = mount
 
     def _new(self, kept: Path, copies: bool) -> Kept:
-        return Copied(kept) if copies else Mount(kept, self._sockets)
+        return Copied(kept, self._journals) if copies else Mount(kept, self._sockets)
 
     def __bool__(self) -> bool:
         return bool(self._mounts)
@@ -151,9 +155,11 @@ class Mounts:
         """Mount again what was dropped, and copy what is to be copied."""
         now = time.monotonic()
         for path, mount in list(self._mounts.items()):
-            at, repair = self._repairs.get(path, (-_AGAIN, None))
-            if now - at > _AGAIN and (repair is None or repair.done()):
-                if isinstance(mount, Copied) and mount.up():
+            at, work = self._repairs.get(path, (-_AGAIN, None))
+            copies = isinstance(mount, Copied) and mount.up()
+            pause = mount.pause if isinstance(mount, Copied) and copies else _AGAIN
+            if now - at >= pause and (work is None or work.done()):
+                if copies:
                     self._repairs[path] = (now, self._pool.submit(mount.look))
                 elif not mount.up():
                     self._repairs[path] = (now, self._pool.submit(self._repair, mount))
@@ -185,10 +191,11 @@ class Mounts:
 
     def _drain_all(self, limit: float) -> None:
         end = time.monotonic() + limit
-        while left := [state for state in self._look(hurry=True) if state["count"]]:
+        while left := [state for state in self._look(hurry=True) if state["count"] or state["outputs"]]:
             if time.monotonic() > end:
                 for state in left:
-                    print(f"not in {state['url']}: {', '.join(state['names'])}", flush=True)
+                    names = [*state["names"], *(["what cells put out last"] if state["outputs"] else [])]
+                    print(f"not in {state['url']}: {', '.join(names)}", flush=True)
                 return
             time.sleep(_PAUSE)
 

@@ -63,7 +63,7 @@ class Agent:
         self.later: list[Callable[[], None]] = []
         """What to do once all that is answered has been answered."""
         self.worker = ThreadPoolExecutor(1)
-        self.mounts = Mounts(root / "mounts", sockets)
+        self.mounts = Mounts(root / "mounts", sockets, self.keeper.journals)
         self.load = Load(lambda: [k.facts["pid"] for k in list(self.kernels.values())])
         self._heir: Client | None = None
         self._release: Release | None = None

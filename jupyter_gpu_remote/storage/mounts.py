@@ -52,6 +52,7 @@ class Mounts:
         config: The user's settings.
         known: Whether something may be mounted there already.
         folder: Where the notebook's folder lies over there.
+        on_kept: Called with the URL at which a copy of that folder is kept from now on.
     """
 
     def __init__(
@@ -61,8 +62,10 @@ class Mounts:
         config: GpuRemote,
         known: bool = True,
         folder: str = "",
+        on_kept: Callable[[str], None] = lambda url: None,
     ) -> None:
         self._folder = folder
+        self._on_kept = on_kept
         self._agent = agent
         self._transport = transport
         self._config = config
@@ -89,7 +92,10 @@ class Mounts:
                 self._done[text] = self.mount(parse_mount(text), report)["path"]
         for text in config.out_dir:
             if text not in self._done or NUMBER in text:
-                self._done[text] = self._copy(parse_out_dir(text, self._folder), report)["path"]
+                state = self._copy(parse_out_dir(text, self._folder), report)
+                self._done[text] = state["path"]
+                if state["path"] == self._folder:
+                    self._on_kept(state["url"])
 
     def _copy(self, wanted: Wanted, report: Callable[[str, str], None]) -> State:
         """Have a folder copied from now on, what went to another bucket before being there."""

@@ -9,6 +9,9 @@ from typing import Any
 import pytest
 
 from jupyter_gpu_remote.config import GpuRemote
+from jupyter_gpu_remote.messages import Message
+from jupyter_gpu_remote.storage.kept import KeptOutputs
+from jupyter_gpu_remote.storage.urls import parse_bucket
 from tests.conftest import wait_for
 from tests.emulators.s3 import S3Server
 
@@ -19,6 +22,20 @@ from .rigs.storage import Machine, files, refused
 def results(machine: Machine) -> Path:
     """The folder over there that is copied."""
     return machine.notebook / "results"
+
+
+class Told:
+    """Keeps what cells printed."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def message(self, message: Message) -> None:
+        if message.type == "stream":
+            self.texts.append(message.content["text"])
+
+    def connection(self, text: str) -> None:
+        pass
 
 
 def copy(machine: Machine, text: str) -> str:
@@ -106,6 +123,20 @@ def test_a_later_agent_goes_on_with_what_is_not_there_yet(
     (results / "b").write_text("b")
     assert machine.flush() == []
     assert files(bucket) == {"kept/a": b"a", "kept/b": b"b"}
+
+
+def test_what_cells_put_out_is_kept_beside_the_folder_while_they_run(machine: Machine, bucket: Path) -> None:
+    url = copy(machine, f".=s3://{bucket.name}/kept")
+    seen = machine.agents.kernel(cwd=str(machine.notebook))
+    seen.run("print('of the cell before')")
+    cell = seen.kernel.execute("import time\nfor n in range(9999): print('line', n); time.sleep(.05)")
+    wait_for(lambda: b"line 20\\n" in b"".join(files(bucket).values()), "the outputs in the bucket", 60)
+    machine.agents.end()
+    told = Told()
+    kept = KeptOutputs(parse_bucket(url), "notebook")
+    assert kept.show(told, kept.cells()[cell.msg_id], cell.msg_id) == {}
+    assert "".join(told.texts).startswith("".join(f"line {n}\n" for n in range(21)))
+    assert list(kept.cells())[-1] == cell.msg_id
 
 
 def test_a_bucket_that_does_not_exist_is_told(machine: Machine) -> None:

@@ -34,7 +34,8 @@ def cloud(hosts: NetnsHosts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 def server(
     hosts: NetnsHosts, cloud: Aws, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[S3Server]:
-    server = S3Server(tmp_path / "buckets", hosts.gateway, (LIMITED,))
+    own = cloud.environment["AWS_ACCESS_KEY_ID"], cloud.environment["AWS_SECRET_ACCESS_KEY"]
+    server = S3Server(tmp_path / "buckets", hosts.gateway, (LIMITED, own))
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", server.url)
     yield server
     server.close()
@@ -199,3 +200,33 @@ def test_a_machine_that_can_install_nothing_gets_rclone_from_here(book: Notebook
     assert not book.remote("open('/data/a', 'w').write('x')").error
     assert not book.run("%remote flush").error
     assert there(server) == {"a"}
+
+
+KEPT = """
+import pathlib, subprocess, time
+pathlib.Path("model.pt").write_text("weights")
+for n in range(600):
+    print("line", n, flush=True)
+    if n == 3:  # nobody gets through to the machine from now on
+        subprocess.run("exec 2>&-; sudo pkill sshd", shell=True)
+    time.sleep(0.1)
+"""
+
+
+def test_what_a_lost_machine_put_out_while_nobody_saw_it_comes_from_the_bucket(
+    book: Notebook, server: S3Server, hosts: NetnsHosts, cloud: Aws
+) -> None:
+    bucket = server.bucket("bucket-one")
+    request = book.send(f"%%remote --gpu T4 --out-dir .=s3://bucket-one/kept\n{KEPT}")
+
+    def kept() -> str:
+        return "".join(f.read_bytes().decode(errors="replace") for f in bucket.rglob("*.journal"))
+
+    wait_for(lambda: "line 40\\n" in kept(), "the outputs to be in the bucket")
+    hosts.kill(cloud.machines[0])
+    cloud.ec2.preempt(cloud.machines[0])
+    ran = book.wait(request)
+    assert "came from s3://bucket-one/kept" in ran.error
+    shown = [int(line.split()[1]) for line in ran.text.splitlines()]
+    assert shown == list(range(len(shown))) and len(shown) > 40
+    assert (bucket / "kept" / "model.pt").read_text() == "weights"
