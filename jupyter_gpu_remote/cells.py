@@ -44,7 +44,7 @@ class RemoteCells:
     def __init__(self, shell: Any) -> None:
         self.shell = shell
         self.config = load_settings(shell.config)
-        self.status = CellStatus(shell)
+        self.status = CellStatus(lambda: for_shell(shell))
         self.relay = Relay(shell, self.status.report)
         kernel = getattr(shell, "kernel", None)
         if kernel is not None:

@@ -19,7 +19,7 @@ from .model import GpuRequest, Machine
 from .reaper import reap_in_background
 from .registry import Registry
 from .shell_verbs import VERBS
-from .status import StatusLine, in_terminal
+from .status import CellStatus, in_terminal
 from .verbs import Desk
 from .verbs.visit import machine_for
 
@@ -119,17 +119,11 @@ def _desk(settings: GpuRemote) -> Desk:
     registry = Registry()
     if "reap" not in sys.argv:
         reap_in_background(registry)
-    status = StatusLine(in_terminal)
-
-    def report(phase: str, text: str) -> None:
-        if phase:
-            status.phase(phase, text)
-        else:
-            status.end()
+    status = CellStatus(lambda: in_terminal)
 
     def launch(request: GpuRequest, config: GpuRemote) -> Machine:
-        machine = machine_for(request, config, registry, "", report)
-        status.end()
+        machine = machine_for(request, config, registry, "", status.report)
+        status.report("")
         print(f"{machine.offer.title} · {machine.name} · ready in {status.seconds:.1f} s")
         print(f"Use it in a notebook: %%remote --on {machine.name}")
         return machine
@@ -141,8 +135,8 @@ def _desk(settings: GpuRemote) -> Desk:
         folder=Path.cwd(),
         notebook=None,
         say=print,
-        report=report,
-        progress=lambda done, total, what: status.progress(what, done, total),
+        report=status.report,
+        progress=status.progress,
         launch=launch,
         confirm=_confirm,
     )

@@ -33,7 +33,7 @@ from .kernelpackages import Bringer
 from .kernelverbs import InCell, carry_out
 from .model import GpuRequest, Machine
 from .notebook import Notebook, notebook_key
-from .status import StatusLine, in_cell
+from .status import CellStatus, StatusLine, in_cell
 from .storage.following import Following
 from .sweeps import record
 from .sync import FolderSync
@@ -69,9 +69,8 @@ class RelayKernel:
         self._execution: Execution | None = None
         self._replies: dict[str, Message] = {}
         self._count = 0
-        self._status = StatusLine()
-        self._warning: StatusLine | None = None
         self._latest: Request | None = None
+        self._status = CellStatus(lambda: self._place(self._latest) if self._latest else None)
         self._passage = Passage(self.front, self._kernel)
         self._early = True
         self._begun = ""
@@ -120,17 +119,16 @@ class RelayKernel:
     def _open_notebook(self) -> Notebook:
         """Return the notebook; as long as it has no machine, with the settings as they are now."""
         if self.notebook is None or self.notebook.kernel is None:
-            self.notebook = Notebook(
-                load_settings(self._given), self._key, Path.cwd(), self, self._progress, self._warn_of_end
-            )
+            told = self._status.progress, self._status.warn
+            self.notebook = Notebook(load_settings(self._given), self._key, Path.cwd(), self, *told)
         return self.notebook
 
     def _prepare(self, request: GpuRequest, config: GpuRemote) -> Machine:
         """Get a machine and return it; the cell that waits for it shows how far that is."""
         assert self.notebook is not None
         self.notebook.config = config
-        machine = self.notebook.prepare(request, lambda phase, text: self._status.phase(phase, text))
-        self._status.end(f"{machine.offer.title} · {machine.name} · ready in {self._status.seconds:.1f} s")
+        machine = self.notebook.prepare(request, self._status.report)
+        self._status.ready(f"{machine.offer.title} · {machine.name}")
         return machine
 
     def _abort_queued(self, error: BaseException | None = None) -> None:
@@ -147,7 +145,8 @@ class RelayKernel:
             else:
                 self._fail(cell, error)
         else:
-            self._status, self._latest = StatusLine(self._place(cell)), cell
+            self._latest = cell
+            self._status.new_cell()
             try:
                 self._carry_out(cell)
             except (GpuRemoteError, KeyboardInterrupt) as e:
@@ -177,11 +176,10 @@ class RelayKernel:
         if not notebook.is_ready(request):
             with self._passage.waits(), self._interrupts.raised():
                 self._prepare(request, config)
-            self._status = StatusLine(self._place(cell))
         if notebook.mounts is not None:
             with self._interrupts.raised():
-                notebook.mounts.ensure(config, self._status.phase)
-            self._status.end()
+                notebook.mounts.ensure(config, self._status.report)
+            self._status.report("")
         if notebook.sync is not None and config.sync:
             with self._interrupts.raised():
                 pushed = notebook.sync.push()
@@ -262,7 +260,7 @@ class RelayKernel:
 
     def _fail(self, cell: Request, error: BaseException) -> None:
         if isinstance(error, GpuRemoteError):
-            self._status.end()  # the error says it all
+            self._status.report("")  # the error says it all
         debug = self.notebook is not None and self.notebook.config.debug
         self.front.fail(cell, error, self._count, debug)
 
@@ -270,21 +268,9 @@ class RelayKernel:
         """Return what shows a status line in a cell."""
         return in_cell(lambda kind, content: self.front.publish(kind, content, cell.header))
 
-    def _progress(self, done: int, total: int, what: str) -> None:
-        self._status.progress(what, done, total)
-
     def _warn(self, cell: Request, warnings: list[str]) -> None:
         for text in warnings:
             self.front.say(cell, text, "stderr")
-
-    def _warn_of_end(self, text: str) -> None:
-        """Show that the machine will end, in a line of its own, or take that away again; from any thread."""
-        if self._warning is None and self._latest is not None:
-            self._warning = StatusLine(self._place(self._latest))
-        if self._warning is not None:
-            self._warning.end(text)
-        if not text:
-            self._warning = None
 
     def _interrupt_there(self) -> None:
         if self._interrupts.ending:
@@ -322,7 +308,7 @@ class RelayKernel:
     def connection(self, text: str) -> None:
         """Show news about the connection in the cell that waits for it."""
         if self._execution is not None:
-            self._status.phase(text) if text else self._status.end()
+            self._status.report(text)
 
     # -- from the frontends, in the sockets' thread ---------------------------------------------------
 
@@ -346,9 +332,9 @@ class RelayKernel:
 
     def _take_cell(self, cell: Request) -> None:
         if self._early:
-            self._early, self._begun = False, cell.id
+            self._early, self._begun, self._latest = False, cell.id, cell
             self.front.status("busy", cell)
-            self._status.appear(self._place(cell))
+            self._status.appear()
         self._jobs.put(partial(self._run_cell, cell, self._generation))
 
 

@@ -15,7 +15,7 @@ from .frontends import Frontends, Request
 from .messages import Message
 from .model import GpuRequest, Machine
 from .notebook import Notebook
-from .status import StatusLine
+from .status import CellStatus
 from .sweeps import record
 from .verbs import SHARED, Desk, Verbs, split
 from .verbs.attach import Replay
@@ -29,7 +29,7 @@ Prepare = Callable[[GpuRequest, GpuRemote], Machine]
 
 
 def carry_out(
-    line: str, notebook: Notebook, front: Frontends, cell: Request, status: StatusLine, prepare: Prepare
+    line: str, notebook: Notebook, front: Frontends, cell: Request, status: CellStatus, prepare: Prepare
 ) -> dict[str, Any]:
     """Do what a line says.
 
@@ -55,8 +55,8 @@ def carry_out(
         folder=notebook.folder,
         notebook=notebook,
         say=say,
-        report=lambda phase, text: status.phase(phase, text) if phase else status.end(),
-        progress=lambda done, total, what: status.progress(what, done, total),
+        report=status.report,
+        progress=status.progress,
         launch=prepare,
     )
     reply: dict[str, Any] = {}

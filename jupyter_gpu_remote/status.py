@@ -134,31 +134,41 @@ class StatusLine:
 
 
 class CellStatus:
-    """What is told in the cell that a shell runs, as one line; and that its machine will end, as another.
+    """What is told in the cell that runs now, as one line; and that its machine will end, as another.
 
     Args:
-        shell: The shell, in a kernel or in a terminal.
+        place: Returns what shows a text in that cell; None as long as there is no cell.
     """
 
-    def __init__(self, shell: Any) -> None:
-        self._shell = shell
+    def __init__(self, place: Callable[[], Callable[[str], None] | None]) -> None:
+        self._place = place
         self._warned = False
         self.new_cell()
 
     def new_cell(self) -> None:
         """Tell everything in the cell that runs now."""
-        self._line = StatusLine(for_shell(self._shell))
+        self._line = StatusLine(self._place())
         if not self._warned:
-            self._warning = for_shell(self._shell)  # for other threads, which know no cell
+            self._warning = self._place()  # other threads know no cell
+
+    def appear(self) -> None:
+        """Show in the cell that runs now what has been told without one."""
+        if show := self._place():
+            self._line.appear(show)
 
     def report(self, phase: str, text: str = "") -> None:
         """Show what is going on, from any thread; nothing, when there is no phase."""
         self._line.phase(phase, text) if phase else self._line.end()
 
+    @property
+    def seconds(self) -> float:
+        """Seconds since the line was begun."""
+        return self._line.seconds
+
     def ready(self, text: str) -> None:
         """Leave `text` and how long it took as the last word of this line, and go on in another."""
-        self._line.end(f"{text} · ready in {self._line.seconds:.1f} s")
-        self._line = StatusLine(for_shell(self._shell))
+        self._line.end(f"{text} · ready in {self.seconds:.1f} s")
+        self._line = StatusLine(self._place())
 
     def progress(self, done: int, total: int, what: str) -> None:
         """Show how far a transfer is."""
@@ -170,6 +180,6 @@ class CellStatus:
 
     def warn(self, text: str) -> None:
         """Show that the machine will end, or take that away again, from any thread."""
-        if text or self._warned:
+        if self._warning is not None and (text or self._warned):
             self._warning(text)
-        self._warned = bool(text)
+            self._warned = bool(text)
