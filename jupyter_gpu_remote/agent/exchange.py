@@ -46,7 +46,6 @@ class Exchange:
     def __init__(self, namespace: MutableMapping[str, Any]) -> None:
         self._namespace = namespace
         self._objects: weakref.WeakValueDictionary[tuple[str, int], Any] = weakref.WeakValueDictionary()
-        self._given: dict[tuple[str, ...], set[Path]] = {}
         self._stores: dict[str, tuple[store.Store, bytes]] = {}
 
     def take(self, wish: Mapping[str, Any], parts: Sequence[bytes | memoryview]) -> None:
@@ -126,17 +125,15 @@ class Exchange:
         if sum(memoryview(data).nbytes for data in blobs.values()) <= parcel.INLINE:
             answer["parts"] = {n: base64.b64encode(data).decode() for n, data in blobs.items()}
             return answer
-        made = set()
+        kept.replace(tuple(names), blobs)
         try:
             for name, data in blobs.items():
                 if name not in kept:
                     packed, content = codec.pack(data, wish["rate"])
                     kept.put(name, content, packed)
-                    made.add(kept.file(name))
         except OSError as e:
             raise Refused("failed", f"there was no keeping {', '.join(names)}: {e.strerror}") from None
         files = [kept.file(name) for name in blobs]
-        store.replace(self._given, tuple(names), made, files)
         answer["files"] = {file.name: file.stat().st_size for file in files}
         return answer
 

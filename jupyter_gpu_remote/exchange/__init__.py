@@ -9,7 +9,6 @@ from collections.abc import Callable, Collection, Mapping, MutableMapping, Seque
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from operator import attrgetter
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import GpuRemoteError, VariableError
@@ -18,7 +17,6 @@ from .ledger import Ledger
 
 if TYPE_CHECKING:
     from ..environment import Needs
-    from ..variables.parcel import Parcel
     from ..variables.store import Data
     from .blobs import Blobs
     from .packing import Packed, Packer
@@ -91,7 +89,6 @@ class Exchange:
         self._distrusted = distrusted
         self._instance: str | None = None
         self._refusals = 0
-        self._fetched: dict[tuple[str, ...], set[Path]] = {}
 
     @functools.cached_property
     def _blobs(self) -> Blobs:
@@ -264,15 +261,16 @@ class Exchange:
                 for name, data in self._packer().lend(given.blobs).items():
                     self._blobs.here.put(name, data)
                 # what the machine calls its files is not signed: only names that the parcel has
-                expected = {file for blob in given.blobs for file in store.file_names(blob)}
-                files = {f: size for f, size in answer["files"].items() if f in expected}
-                here = {f: self._blobs.here.folder / f for f in files}
-                made = {path for path in here.values() if not path.exists()}
-                self._blobs.pull(files)
-                store.replace(self._fetched, given.names, made, here.values())
+                expected = {path.name for blob in given.blobs for path in self._blobs.here.paths(blob)}
+                self._blobs.here.replace(given.names, given.blobs)
+                self._blobs.pull({f: size for f, size in answer["files"].items() if f in expected})
+
+            fetched: list[tuple[Sequence[str], Data]] = []
 
             def fetch(blobs: Sequence[str]) -> Data:
-                return bytearray().join(inline[b] for b in blobs) if inline else self._blobs.here.get(blobs)
+                data = bytearray().join(inline[b] for b in blobs) if inline else self._blobs.here.get(blobs)
+                fetched.append((blobs, data))
+                return data
 
             values, memo = parcel.open_parcel(given, fetch, self._namespace)
         except (parcel.UnsignedError, store.ForgedBlobError) as e:
@@ -292,10 +290,8 @@ class Exchange:
                 found = importlib.import_module(module)
                 self._namespace[name] = attrgetter(path)(found) if path else found
                 self.ledger.entries.pop(name, None)
-        self._know(given, memo)
-
-    def _know(self, given: Parcel, memo: Mapping[int, Any]) -> None:
-        """Take note that both ends have these values now."""
+        # the other end has what came, whatever has become of it here meanwhile: that need not be hashed again
+        hashed = {place: blobs for blobs, data in fetched if (place := parcel.place_of(data))}
         packer = self._packer()
         for name in given.names:
-            self.ledger.entries[name] = packer.known(name, memo, given.transfer)
+            self.ledger.entries[name] = packer.known(name, memo, given.transfer, hashed)

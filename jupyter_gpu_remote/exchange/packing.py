@@ -8,16 +8,16 @@ import time
 import uuid
 import weakref
 from collections import deque
-from collections.abc import Collection, Iterator, Mapping, MutableMapping
+from collections.abc import Collection, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 from typing import Any
 
 from ..errors import VariableError
 from ..variables import blame, parcel, pickler, secrets
 from ..variables.names import globals_of
-from ..variables.parcel import Parcel
+from ..variables.parcel import Parcel, Place
 from ..variables.pickler import Pickled, Reference
 from ..variables.store import Data
 from . import sharing
@@ -128,15 +128,18 @@ class Packer:
                     lent.update(self._look_at(name).blobs)
         return {name: lent[name] for name in lent.keys() & set(blobs)}
 
-    def known(self, name: str, memo: Mapping[int, Any], transfer: str) -> Entry:
+    def known(
+        self, name: str, memo: Mapping[int, Any], transfer: str, hashed: Mapping[Place, Sequence[str]]
+    ) -> Entry:
         """Return what is known of a variable that has just come from there.
 
         Args:
             name: It.
             memo: The objects of its parcel, by their place.
             transfer: What tells that parcel from others.
+            hashed: The blobs of what it was made of, by where that is in memory.
         """
-        one = self._look_at(name)
+        one = self._look_at(name, hashed=hashed)
         return Entry(
             fingerprint=one.fingerprint,
             bound=id(self._namespace[name]),
@@ -203,14 +206,16 @@ class Packer:
         met = pickled.memo.keys() | pickled.roots
         return frozenset(name for i in owners.keys() & met for name in owners[i])
 
-    def _look_at(self, name: str, limited: bool = False) -> _Found:
+    def _look_at(
+        self, name: str, limited: bool = False, hashed: Mapping[Place, Sequence[str]] = MappingProxyType({})
+    ) -> _Found:
         """Pickle a variable by itself; `limited` says to give up when that is too much to be sent."""
         start = time.monotonic()
         try:
             pickled = self._dump([name], limit=AUTO_LIMIT if limited else math.inf)
         except pickler.TooLargeError:
             raise _too_large(name, AUTO_LIMIT) from None
-        wrapped, blobs = parcel.wrap([name], pickled, self._key)
+        wrapped, blobs = parcel.wrap([name], pickled, self._key, hashed=hashed)
         return _Found(pickled, wrapped, blobs, time.monotonic() - start)
 
     def _guard(self, name: str, one: _Found) -> None:

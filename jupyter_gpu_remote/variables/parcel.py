@@ -3,10 +3,12 @@ one runs what is in it."""
 
 from __future__ import annotations
 
+import ctypes
 import json
 import linecache
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import asdict, dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 from . import pickler, store
@@ -66,14 +68,41 @@ class Parcel:
         return cls(**{**fields, "names": tuple(fields["names"]), "stream": tuple(fields["stream"])})
 
 
+Place = tuple[int, int]
+"""Where data is in memory, and how many bytes."""
+
+
+def place_of(data: Data) -> Place | None:
+    """Return where data is; None where that can't be told, as of what may not be written to."""
+    view = memoryview(data).cast("B")
+    if view.readonly or not view.nbytes:
+        return None
+    return ctypes.addressof(ctypes.c_char.from_buffer(view)), view.nbytes
+
+
 def wrap(
-    names: Sequence[str], pickled: Pickled, key: bytes, transfer: str = ""
+    names: Sequence[str],
+    pickled: Pickled,
+    key: bytes,
+    transfer: str = "",
+    hashed: Mapping[Place, Sequence[str]] = MappingProxyType({}),
 ) -> tuple[Parcel, dict[str, Data]]:
-    """Return a pickled dict of variables as a parcel, and its blobs by name."""
+    """Return a pickled dict of variables as a parcel, and its blobs by name.
+
+    Args:
+        names: The variables.
+        pickled: Their dict.
+        key: What names of blobs are made with.
+        transfer: What tells the parcel from all others.
+        hashed: The names of the blobs that data in memory came from, as it was then.
+    """
     blobs: dict[str, Data] = {}
 
     def keep(data: Data) -> tuple[str, ...]:
-        cut = [(store.name_of(piece, key), piece) for piece in store.pieces(data)]
+        pieces = store.pieces(data)
+        place = place_of(data) if hashed else None
+        known = hashed.get(place) if place else None
+        cut = list(zip(known or [store.name_of(piece, key) for piece in pieces], pieces, strict=True))
         blobs.update(cut)
         return tuple(name for name, _ in cut)
 

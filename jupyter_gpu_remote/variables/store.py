@@ -10,7 +10,7 @@ import os
 import re
 import secrets
 import time
-from collections.abc import Collection, MutableMapping, Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NoReturn
@@ -51,32 +51,6 @@ def name_of(data: Data, key: bytes) -> str:
     ).hexdigest()
 
 
-def file_names(name: str) -> tuple[str, str]:
-    """Return what the file of a blob may be called: as it is, and compressed."""
-    return name, name + _PACKED
-
-
-def replace(
-    kept: MutableMapping[tuple[str, ...], set[Path]],
-    names: tuple[str, ...],
-    made: set[Path],
-    used: Collection[Path],
-) -> None:
-    """Throw away the files made for an older value of variables: nobody asks for that again.
-
-    Args:
-        kept: The files made for each, brought up to date.
-        names: The variables.
-        made: The files just made.
-        used: Those that the new value needs, which may be older.
-    """
-    older = kept.get(names, set())
-    kept[names] = made | (older & set(used))
-    for file in older.difference(used):
-        with contextlib.suppress(OSError):  # somewhere a file that is mapped can't be deleted
-            file.unlink()
-
-
 def signature(text: bytes, key: bytes) -> str:
     """Return what shows that somebody with the key wrote `text`."""
     return blake3(text, key=key).hexdigest()
@@ -98,23 +72,42 @@ class Store:
     def __init__(self, folder: Path, key: bytes) -> None:
         self.folder = folder
         self._key = key
+        self._made: dict[tuple[str, ...], set[Path]] = {}
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def __contains__(self, name: str) -> bool:
-        return any(path.exists() for path in self._paths(name))
+        return any(path.exists() for path in self.paths(name))
 
     def file(self, name: str) -> Path:
         """Return the file of a blob that is here."""
-        plain, packed = self._paths(name)
+        plain, packed = self.paths(name)
         return plain if plain.exists() else packed
+
+    def replace(self, names: tuple[str, ...], blobs: Collection[str]) -> None:
+        """Throw away what was made for an older value of variables: nobody asks for that again.
+
+        Before anything is made for the new value: memory that has just been let go of is filled several times
+        faster than other.
+
+        Args:
+            names: The variables.
+            blobs: All that the new value needs, whether it is here or not.
+        """
+        used = {path for blob in blobs for path in self.paths(blob)}
+        lacking = {path for blob in blobs if blob not in self for path in self.paths(blob)}
+        older = self._made.get(names, set())
+        self._made[names] = lacking | (older & used)
+        for path in older - used:
+            with contextlib.suppress(OSError):  # somewhere a file that is mapped can't be deleted
+                path.unlink()
 
     def put(self, name: str, data: Data, packed: bool = False) -> None:
         """Keep a blob under its name; `packed` says that `data` is compressed."""
-        for path in self._paths(name):
+        for path in self.paths(name):
             with contextlib.suppress(FileNotFoundError):
                 os.utime(path)
                 return
-        path = self._paths(name)[packed]
+        path = self.paths(name)[packed]
         new = path.with_name(f"{path.name}.{secrets.token_hex(4)}.part")
         try:
             with new.open("wb", buffering=0) as file:
@@ -147,7 +140,7 @@ class Store:
 
     def _mapped(self, name: str) -> Data | None:
         """Return a blob that is kept as it is, without reading all of it into memory."""
-        with contextlib.suppress(FileNotFoundError), self._paths(name)[0].open("rb") as file:
+        with contextlib.suppress(FileNotFoundError), self.paths(name)[0].open("rb") as file:
             os.utime(file.fileno())
             data: Data = bytearray()
             if os.fstat(file.fileno()).st_size:
@@ -157,7 +150,7 @@ class Store:
         return None
 
     def _size(self, name: str) -> int:
-        for path in self._paths(name):
+        for path in self.paths(name):
             with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
                 os.utime(file.fileno())
                 if path.suffix != _PACKED:
@@ -172,7 +165,7 @@ class Store:
         raise MissingBlobError(name)
 
     def _read(self, name: str, room: memoryview) -> None:
-        plain, packed = self._paths(name)
+        plain, packed = self.paths(name)
         try:
             with plain.open("rb", buffering=0) as file:
                 read = file.readinto(room)
@@ -193,7 +186,7 @@ class Store:
             self._forged(name)
 
     def _forged(self, name: str) -> NoReturn:
-        for path in self._paths(name):
+        for path in self.paths(name):
             path.unlink(missing_ok=True)
         raise ForgedBlobError(f"the data under {name[:12]}… is not what was kept there")
 
@@ -211,9 +204,8 @@ class Store:
                 path.unlink(missing_ok=True)
                 total -= size
 
-    def _paths(self, name: str) -> tuple[Path, Path]:
+    def paths(self, name: str) -> tuple[Path, Path]:
         """Return where a blob is kept as it is, and where compressed."""
         if not _NAME.fullmatch(name):
             raise MissingBlobError(name)
-        plain, packed = file_names(name)
-        return self.folder / plain, self.folder / packed
+        return self.folder / name, self.folder / (name + _PACKED)

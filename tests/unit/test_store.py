@@ -17,7 +17,7 @@ import zstandard
 
 from jupyter_gpu_remote.variables import key, pickler, store
 from jupyter_gpu_remote.variables.key import make_key
-from jupyter_gpu_remote.variables.parcel import Parcel, UnsignedError, open_parcel, wrap
+from jupyter_gpu_remote.variables.parcel import Parcel, UnsignedError, open_parcel, place_of, wrap
 from jupyter_gpu_remote.variables.store import (
     ForgedBlobError,
     MissingBlobError,
@@ -202,6 +202,16 @@ def test_nothing_is_thrown_away_while_there_is_room(kept: Store) -> None:
     assert name in kept
 
 
+def test_what_an_older_value_alone_needed_goes_before_the_newer_is_made(kept: Store) -> None:
+    kept.replace(("a",), [name_of(b"both", KEY), name_of(b"old", KEY)])
+    put(kept, b"both")
+    old, others = put(kept, b"old"), put(kept, b"of another variable")
+    kept.replace(("a",), [name_of(b"both", KEY), others])
+    assert name_of(b"both", KEY) in kept and old not in kept
+    kept.replace(("a",), [])
+    assert others in kept and name_of(b"both", KEY) not in kept
+
+
 def test_debris_of_a_writer_that_was_killed_goes(kept: Store) -> None:
     debris = kept.folder / f"{name_of(b'abc', KEY)}.1234.part"
     debris.write_bytes(b"a")
@@ -291,6 +301,20 @@ def test_only_changed_pieces_of_a_large_array_have_new_names() -> None:
     data[PIECE + 1] ^= 1
     _, after = wrap(["a"], pickler.dump({"a": pickle.PickleBuffer(data)}, {}), KEY)
     assert len(after.keys() - before.keys()) == 1
+
+
+def test_what_came_from_blobs_has_their_names_without_being_hashed_again() -> None:
+    came, other = bytearray(2 * PIECE), bytearray(2 * PIECE)
+    place = place_of(came)
+    assert place
+    dumped = pickler.dump({"a": pickle.PickleBuffer(came), "b": pickle.PickleBuffer(other)}, {})
+    made, _ = wrap(["a", "b"], dumped, KEY, hashed={place: ("first", "second")})
+    assert made.buffers == (("first", "second"), wrap(["b"], dumped, KEY)[0].buffers[1])
+
+
+@pytest.mark.parametrize("data", [b"", bytearray(), b"read only"])
+def test_data_whose_place_cannot_be_told_is_hashed(data: bytes) -> None:
+    assert place_of(data) is None
 
 
 def test_a_parcel_is_opened_from_the_store(kept: Store) -> None:
