@@ -8,10 +8,9 @@ magic itself runs the cell and blocks. Only light modules are imported before th
 from __future__ import annotations
 
 import contextlib
-import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -145,16 +144,3 @@ def _captured(argument: str) -> Iterator[None]:
         if wanted.output:
             get_ipython().user_ns[wanted.output] = captured
         yield
-
-
-@contextlib.contextmanager
-def on_interrupt(act: Callable[..., Any]) -> Iterator[None]:
-    """Let Ctrl-C (the interrupt button) call `act` within the block, in the main thread."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, act)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
