@@ -124,6 +124,8 @@ class RemoteCells:
         notebook = self.notebook
         self._keeps_folder = config.sync
         self.local.wants.ran(cell)
+        if config.engine:
+            self.local.wants.ran(f"import {config.engine}")
         if self._sweep is not None:
             self.local.wants.ran(self._sweep.packages)
         if not notebook.is_ready(request):
@@ -171,7 +173,8 @@ class RemoteCells:
         return self._together
 
     def _may_have_others(self, config: GpuRemote) -> bool:
-        return bool(wanted(config) or config.launch or workers_of(self.notebook.registry, self._machine))
+        asked = wanted(config) or config.launch or config.engine
+        return bool(asked or workers_of(self.notebook.registry, self._machine))
 
     def _prepare_and_begin(self, request: GpuRequest, config: GpuRemote) -> Execution | None:
         """Prepare for the next cell; return its execution if it has been started on the way."""

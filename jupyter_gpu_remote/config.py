@@ -53,6 +53,9 @@ class GpuRemote(Configurable):
     launch = Unicode(
         "", help="Run the cell as a script on all machines, a process for each GPU: torchrun."
     ).tag(config=True, option="torchrun")
+    engine = Unicode("", help="What machines work together by, instead of Dask: ray.").tag(
+        config=True, option="ray"
+    )
     cpus = Int(0, min=0, help="At least this many CPU cores.").tag(config=True, option="N")
     memory = Float(0.0, min=0, help="At least this much memory, in GB.").tag(config=True, option="GB")
     disk = Float(0.0, min=0, help="Disk size, in GB.").tag(config=True, option="GB")

@@ -16,7 +16,7 @@ from .fleet import Fleet
 from .group import workers_of
 from .kernel import RemoteKernel
 from .machine import LiveMachine
-from .member import MODULE, Member
+from .member import Member
 from .model import Machine
 from .registry import Registry
 
@@ -24,7 +24,7 @@ _AGAIN = 60.0
 """Seconds after which a machine that could not be reached is tried again."""
 _REJOIN = 10.0
 """Seconds between two attempts to have machines join again that have fallen out."""
-_READ = 'cat "$(ls -t -d "$HOME/.gpu-remote/cluster/$1"-*/ticket.json | head -n 1)" </dev/null'
+_READ = 'cat "$(ls -t -d "$HOME/.gpu-remote/cluster/$1"-*/"$2" | head -n 1)" </dev/null'
 _NOTE = 'umask 077; mkdir -p "$HOME/.gpu-remote/cluster"; cat > "$HOME/.gpu-remote/cluster/$1.failed"'
 _FREE = """
 import socket, sys
@@ -38,8 +38,7 @@ except OSError:
 print(own, free.getsockname()[1])
 """
 _LAUNCH = "__import__('_gpu_remote.agent.launch', fromlist=['*']).torchrun"
-START = f"{MODULE}.start()"
-"""The cell that has a kernel start a cluster."""
+_TICKETS = {"distributed": "ticket.json", "ray": "ray.json"}
 
 
 class Crew:
@@ -73,6 +72,8 @@ class Crew:
         """All that were ever met and have not been found to have ended."""
         self._failed: dict[str, float] = {}
         self._silent: set[str] = set()
+        self.engine = "distributed"
+        """The package that its cluster is made by."""
         self._rejoined = 0.0
 
     def meet(self) -> bool:
@@ -135,7 +136,7 @@ class Crew:
         for member in [] if ticket else self.members.values():
             member.forget()
         if ticket:
-            self._answering(lambda member: member.join(ticket, needs))
+            self._answering(lambda member: member.join(self.engine, ticket, needs))
 
     def rejoin_due(self) -> bool:
         """Return whether a machine has fallen out of the cluster, and some time has passed since the last."""
@@ -149,7 +150,7 @@ class Crew:
         """Return what opens the cluster of the notebook's kernel; empty where there is none."""
         kernels = self.kernel.request("status")["kernels"]
         for pid in (str(kernel["pid"]) for kernel in kernels if kernel["id"] == self.kernel.id):
-            done = self._head.transport.run(["sh", "-c", _READ, "sh", pid])
+            done = self._head.transport.run(["sh", "-c", _READ, "sh", pid, _TICKETS[self.engine]])
             return done.stdout if not done.returncode else b""
         return b""
 

@@ -66,4 +66,4 @@ class HeadStart:
 
 def _takes_more(config: GpuRemote) -> bool:
     brings = config.in_ or config.out or config.mount or config.out_dir
-    return bool(brings or config.detach or wanted(config) or config.launch or config.sweep)
+    return bool(brings or config.detach or wanted(config) or config.launch or config.engine or config.sweep)

@@ -29,8 +29,11 @@ _ANSWER_LIMIT = 5.0
 """Seconds after which a machine that does not answer is not waited for."""
 _STOP_LIMIT = 10.0
 _WRITE = 'umask 077; mkdir -p "$HOME/.gpu-remote/cluster"; cat > "$HOME/.gpu-remote/cluster/$1.json"'
-MODULE = "__import__('_gpu_remote.agent.cluster', fromlist=['*'])"
-"""The module over there that knows of clusters."""
+MODULES = {
+    "distributed": "__import__('_gpu_remote.agent.cluster', fromlist=['*'])",
+    "ray": "__import__('_gpu_remote.agent.raycluster', fromlist=['*'])",
+}
+"""The modules over there that know of clusters, by the package that those are made by."""
 
 
 class Member:
@@ -145,7 +148,7 @@ class Member:
             with suppress(GpuRemoteError, TimeoutError):
                 self.execution.future.result(_STOP_LIMIT)
 
-    def join(self, ticket: bytes, needs: Any) -> None:
+    def join(self, engine: str, ticket: bytes, needs: Any) -> None:
         """Have it work for a cluster, with the notebook's packages of now."""
         key = f"{json.loads(ticket)['id']} {needs.key if needs else ''}"
         if key == self._joined and self.execution is not None and not self.execution.future.done():
@@ -153,9 +156,8 @@ class Member:
         self.stop()
         name = f"{self.kernel.id}-ticket"
         self.live.transport.run(["sh", "-c", _WRITE, "sh", name], input=ticket).check()
-        self.run(
-            f"{MODULE}.join(__import__('os').path.expanduser('~/.gpu-remote/cluster/{name}.json'))", needs
-        )
+        file = f"__import__('os').path.expanduser('~/.gpu-remote/cluster/{name}.json')"
+        self.run(f"{MODULES[engine]}.join({file})", needs)
         self._joined = key
 
     def forget(self) -> None:

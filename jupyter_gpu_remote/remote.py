@@ -30,7 +30,7 @@ from .wants import Wants
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_NOT_HERE = ("in_", "out", "auto_in", "detach", "dry_run", "machines", "launch", *OPTIONS)
+_NOT_HERE = ("in_", "out", "auto_in", "detach", "dry_run", "machines", "launch", "engine", *OPTIONS)
 """Options of a cell that mean nothing for a function."""
 
 

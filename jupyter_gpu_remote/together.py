@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .config import GpuRemote
-from .crew import START, Crew
+from .crew import Crew
 from .errors import ConfigurationError, GpuRemoteError
 from .fleet import Fleet
 from .group import grow, resize, wanted, workers_of
+from .member import MODULES
 from .model import Machine
 
 if TYPE_CHECKING:
@@ -28,7 +29,8 @@ _LOOK = 1.0
 """Seconds between two looks at which machines there are."""
 _REPLACED = 3
 """Machines of one notebook that are replaced without being asked for."""
-_ENGINE = "distributed"
+_TITLES = {"distributed": "Dask", "ray": "Ray"}
+"""What clusters are made by."""
 _LOGS = "torchrun-logs"
 _SHOWN = 200
 """Lines of a rank that are shown; its file has all."""
@@ -65,6 +67,15 @@ class Together:
             raise ConfigurationError(
                 f"There is no launcher {config.launch!r}.", hint="There is --launch torchrun."
             )
+        if config.engine not in ("", "ray"):
+            raise ConfigurationError(
+                f"There is no engine {config.engine!r}.", hint="There is --engine ray, or else it is Dask."
+            )
+        if config.engine and (config.launch or config.sweep):
+            raise ConfigurationError(
+                "--engine ray is for cells that use Ray; sweeps and launches do without.",
+                hint="Leave it out.",
+            )
         cells, notebook = self._cells, self._cells.notebook
         assert notebook.live is not None and notebook.kernel is not None
         head = notebook.live.machine
@@ -82,21 +93,34 @@ class Together:
             self._needs = cells.local.wants.current(config.env)
             if config.launch:
                 cell = self._launch(crew, cell, wanted(config) or 1 + len(crew.members))
-            elif crew.members and self._needs and _ENGINE in self._needs.names:
-                if not crew.ticket():
-                    cells.status.report("starting Dask", "")
-                    self._starting = True
-                    try:
-                        cells.carry(code=START)
-                    finally:
-                        self._starting = False
-                cells.status.report("starting Dask", f"on {1 + len(crew.members)} machines")
-                crew.join(self._needs)
-                cells.status.report("", "")
+            else:
+                self._start(crew, config)
         if self._keeper is None:
             self._keeper = threading.Thread(target=self._keep, name="machines beside", daemon=True)
             self._keeper.start()
         return cell
+
+    def _start(self, crew: Crew, config: GpuRemote) -> None:
+        """Have a cluster of all machines, if there is anybody to use it."""
+        cells = self._cells
+        if config.engine or cells.notebook.config.engine:
+            crew.engine = "ray"
+        if config.sweep:
+            crew.engine = "distributed"
+        used = crew.members and self._needs and crew.engine in self._needs.names
+        if not used and not config.engine:
+            return
+        phase = f"starting {_TITLES[crew.engine]}"
+        if not crew.ticket():
+            cells.status.report(phase, "")
+            self._starting = True
+            try:
+                cells.carry(code=f"{MODULES[crew.engine]}.start()")
+            finally:
+                self._starting = False
+        cells.status.report(phase, f"on {1 + len(crew.members)} machines")
+        crew.join(self._needs)
+        cells.status.report("", "")
 
     def _launch(self, crew: Crew, cell: str, count: int) -> str:
         self._launched = f"{time.strftime('%m%d-%H%M%S')}-{secrets.token_hex(2)}"

@@ -14,7 +14,7 @@ FOR_NAMES = {"remote_client": ("distributed", "cryptography")}
 _LIKE_THEIR_MODULES = (
     "accelerate", "cryptography", "datasets", "diffusers", "distributed", "einops", "flax", "jax", "keras",
     "lightgbm", "lightning", "matplotlib", "numba", "numpy", "optax", "pandas", "plotly", "polars",
-    "pyarrow", "requests", "safetensors", "scipy", "seaborn", "sentence_transformers", "statsmodels",
+    "pyarrow", "ray", "requests", "safetensors", "scipy", "seaborn", "sentence_transformers", "statsmodels",
     "tensorflow", "timm", "tokenizers", "torch", "torchaudio", "torchvision", "tqdm", "transformers",
     "triton", "vllm", "xgboost",
 )  # fmt: skip
