@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -12,8 +13,10 @@ import pytest
 
 from jupyter_gpu_remote import fleet
 from jupyter_gpu_remote.config import GpuRemote, state_dir
-from jupyter_gpu_remote.model import Address, Description, GpuRequest, MachineSpec, Offer, Presence
+from jupyter_gpu_remote.model import Address, Description, GpuRequest, Machine, MachineSpec, Offer, Presence
+from jupyter_gpu_remote.model import MachineState as S
 from jupyter_gpu_remote.providers.base import Provider
+from jupyter_gpu_remote.registry import Registry
 
 CHEAP = Offer("fake", "a1", gpu="T4", count=1, region="west", zone="west-1", spot=True, price=0.5)
 DEAR = Offer("fake", "a1", gpu="T4", count=1, region="east", zone="east-1", spot=True, price=1.0)
@@ -126,3 +129,17 @@ def install(patch: pytest.MonkeyPatch, *providers: type[Provider], loaded: list[
 
     patch.setattr(fleet, "load_provider", load)
     patch.setattr(fleet, "provider_names", lambda: sorted(known))
+
+
+def silent(phase: str, text: str) -> None:
+    """Report to nobody."""
+
+
+def prepare_in(registry: Registry) -> Callable[[Machine], None]:
+    """Return what takes a machine that has booted for ready."""
+
+    def prepare(machine: Machine) -> None:
+        registry.update(machine.name, expect=S.CONNECTING, state=S.PREPARING)
+        registry.update(machine.name, expect=S.PREPARING, state=S.READY, ready_at=time.time())
+
+    return prepare

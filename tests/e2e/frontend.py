@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import os
 import queue
-import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.conftest import need
 from tests.notebooks import LIMIT, Notebook, Ran
 
 
@@ -137,16 +133,3 @@ def refused(ran: Ran, *texts: str) -> None:
     assert "jupyter_gpu_remote" not in shown.replace("jupyter_gpu_remote_config", "")
     for text in texts:
         assert text in shown
-
-
-@contextlib.contextmanager
-def mounted(folder: Path, options: str) -> Iterator[Path]:
-    """Give a file system of its own at `folder`."""
-    need(os.geteuid() == 0, "root, to mount a file system")
-    folder.mkdir(parents=True)
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], check=False)
-    need(done.returncode == 0, "the right to mount a file system")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "-l", folder], check=True)

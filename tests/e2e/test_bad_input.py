@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import need, wait_for
+from tests.conftest import mounted, need, wait_for
 from tests.notebooks import Notebook, notebook
 from tests.sshd import Sshd, make_key
 
-from .frontend import mounted, refused, write_config
+from .frontend import refused, write_config
 
 
 @pytest.fixture

@@ -11,10 +11,10 @@ import pytest
 
 from jupyter_gpu_remote.config import state_dir
 from jupyter_gpu_remote.registry import Registry
-from tests.conftest import need
+from tests.conftest import mounted, need
 from tests.notebooks import Notebook, notebook
 
-from .frontend import mounted, refused
+from .frontend import refused
 
 
 @pytest.fixture(scope="module", params=["python3", "gpu-remote"])

@@ -14,10 +14,8 @@ import psutil
 import pytest
 
 from jupyter_gpu_remote.registry import Registry
-from tests.conftest import need, wait_for
+from tests.conftest import mounted, need, wait_for
 from tests.notebooks import Notebook, notebook
-
-from .frontend import mounted
 
 GIGABYTE = 1 << 30
 MD5 = "import hashlib\nprint(hashlib.md5({}).hexdigest())"

@@ -19,7 +19,7 @@ from jupyter_gpu_remote.agent.handover import Dialog
 from jupyter_gpu_remote.errors import KernelDiedError, KernelError, KernelStartError
 from jupyter_gpu_remote.kernel import Execution, Message
 from tests.agent_rig import Agents, Seen, gone
-from tests.conftest import need, wait_for
+from tests.conftest import mounted, need, wait_for
 
 COUNT = "import time\nfor i in range({}):\n    print(i, flush=True)\n    time.sleep(.0005)"
 
@@ -567,13 +567,8 @@ def test_a_socket_folder_that_is_not_ours_alone_is_refused(tmp_path: Path, how: 
 
 @pytest.fixture
 def tiny_disk(tmp_path: Path) -> Iterator[Path]:
-    need(os.geteuid() == 0, "root, to mount a small file system")
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", disk], check=False)
-    need(mounted.returncode == 0, "the right to mount a small file system")
-    yield disk
-    subprocess.run(["umount", "-l", disk], check=True)
+    with mounted(tmp_path / "disk", "size=8m") as disk:
+        yield disk
 
 
 @pytest.mark.root

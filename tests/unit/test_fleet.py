@@ -28,7 +28,7 @@ from jupyter_gpu_remote.fleet import Fleet
 from jupyter_gpu_remote.model import GpuRequest, Machine, MachineSpec, MachineState, Offer
 from jupyter_gpu_remote.owner import installation
 from jupyter_gpu_remote.registry import Registry
-from tests.fake_cloud import CHEAP, DEAR, DEAREST, FakeProvider, install
+from tests.fake_cloud import CHEAP, DEAR, DEAREST, FakeProvider, install, prepare_in, silent
 
 S = MachineState
 T4 = GpuRequest(gpu="T4", cloud="fake")
@@ -53,18 +53,6 @@ def cloud(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[FakeProvider]]:
     install(monkeypatch, Cloud)
     monkeypatch.setattr(rental, "SETTLE_LIMIT", 0.2)
     yield Cloud
-
-
-def silent(phase: str, text: str) -> None:
-    pass
-
-
-def prepare_in(registry: Registry) -> Callable[[Machine], None]:
-    def prepare(machine: Machine) -> None:
-        registry.update(machine.name, expect=S.CONNECTING, state=S.PREPARING)
-        registry.update(machine.name, expect=S.PREPARING, state=S.READY, ready_at=time.time())
-
-    return prepare
 
 
 def launch(fleet: Fleet, registry: Registry, request: GpuRequest = T4, notebook: str = "nb") -> Machine:

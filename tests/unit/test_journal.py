@@ -13,7 +13,7 @@ import pytest
 from jupyter_gpu_remote.agent import journal as module
 from jupyter_gpu_remote.agent import wire
 from jupyter_gpu_remote.agent.journal import Journal, Tail
-from tests.conftest import need
+from tests.conftest import mounted
 
 
 def read(tail: Tail) -> list[wire.Record]:
@@ -183,13 +183,8 @@ def test_a_number_that_a_client_has_seen_is_not_given_out_again(tmp_path: Path) 
 
 @pytest.fixture
 def tiny_disk(tmp_path: Path) -> Iterator[Path]:
-    need(os.geteuid() == 0, "root, to mount a small file system")
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", disk], check=False)
-    need(mounted.returncode == 0, "the right to mount a small file system")
-    yield disk
-    subprocess.run(["umount", "-l", disk], check=True)
+    with mounted(tmp_path / "disk", "size=4m") as disk:
+        yield disk
 
 
 @pytest.mark.root

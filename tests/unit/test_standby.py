@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -14,7 +13,7 @@ from jupyter_gpu_remote.errors import BudgetError, ConflictError, NoCapacityErro
 from jupyter_gpu_remote.fleet import Fleet
 from jupyter_gpu_remote.model import GpuRequest, Machine, MachineState
 from jupyter_gpu_remote.registry import Registry
-from tests.fake_cloud import FakeProvider, install
+from tests.fake_cloud import FakeProvider, install, prepare_in, silent
 
 S = MachineState
 
@@ -37,18 +36,6 @@ def cloud(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[FakeProvider]]:
 @pytest.fixture
 def fleet(registry: Registry, cloud: type[FakeProvider]) -> Fleet:
     return Fleet(GpuRemote(ingress="192.0.2.9"), registry)
-
-
-def silent(phase: str, text: str) -> None:
-    pass
-
-
-def prepare_in(registry: Registry) -> Callable[[Machine], None]:
-    def prepare(machine: Machine) -> None:
-        registry.update(machine.name, expect=S.CONNECTING, state=S.PREPARING)
-        registry.update(machine.name, expect=S.PREPARING, state=S.READY, ready_at=time.time())
-
-    return prepare
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ from jupyter_gpu_remote.variables.store import (
     pieces,
 )
 
-from ..conftest import need
+from ..conftest import mounted
 
 KEY = bytes(32)
 PIECE = 1 << 20
@@ -224,13 +224,8 @@ def test_debris_of_a_writer_that_was_killed_goes(kept: Store) -> None:
 
 @pytest.fixture
 def tiny_disk(tmp_path: Path) -> Iterator[Path]:
-    need(os.geteuid() == 0, "root, to mount a small file system")
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", disk], check=False)
-    need(mounted.returncode == 0, "the right to mount a small file system")
-    yield disk
-    subprocess.run(["umount", "-l", disk], check=True)
+    with mounted(tmp_path / "disk", "size=64k") as disk:
+        yield disk
 
 
 @pytest.mark.root
