@@ -7,7 +7,7 @@ is shown, and nothing else: variables never come from a bucket.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 from ..agent import wire
 from ..agent.manifest import OUTPUTS
 from ..errors import GpuRemoteError, StorageError
-from ..messages import Listener, Message
+from ..messages import Execution, Listener, Message
 from ..registry import Registry
 from .browse import Entry, entries, open_file
 from .urls import Bucket, parse_bucket
@@ -74,6 +74,25 @@ class KeptOutputs:
                 if "execute" in event:
                     begun[event["execute"]] = event["at"]
         return begun
+
+    def show_cell(
+        self, listener: Listener, begin: Callable[[Execution], None], cell: str = ""
+    ) -> tuple[Execution, Mapping[str, Any]]:
+        """Show one cell from its first output on.
+
+        Args:
+            listener: Gets what it put out.
+            begin: Called with its execution before that.
+            cell: Its message id; empty for the last one.
+
+        Returns:
+            Its execution, and how it ended; nothing where that was not known yet.
+        """
+        begun = self.cells()
+        execution = Execution(cell or next(reversed(begun), ""))
+        begin(execution)
+        ended = self.show(listener, begun.get(execution.msg_id, 0), execution.msg_id)
+        return execution, ended.get(execution.msg_id, {})
 
     def show(self, listener: Listener, since: int, cell: str = "") -> dict[str, Mapping[str, Any]]:
         """Pass on what was put out.

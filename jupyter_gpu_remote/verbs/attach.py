@@ -14,6 +14,8 @@ from ..agent import wire
 from ..kernel import Execution, Listener, Message, RemoteKernel
 from ..messages import new_id
 from ..model import GpuRequest
+from ..storage.kept import KeptOutputs, place_of
+from ..storage.urls import Bucket
 from ..transport.base import Stream
 
 if TYPE_CHECKING:
@@ -135,6 +137,8 @@ def attach(cells: RemoteCells) -> str:
     notebook = cells.notebook
     name = notebook.registry.binding(notebook.key)
     if name is None or notebook.registry.get(name).state.final:
+        if name and (place := place_of(notebook.registry, name, notebook.folder)):
+            return _attach_to_kept(cells, place)
         return "There is nothing to attach to: this notebook has no machine."
     if notebook.kernel is None or not notebook.kernel.is_open:
         cells.prepare(GpuRequest(on=name), notebook.config)
@@ -150,6 +154,14 @@ def attach(cells: RemoteCells) -> str:
     finally:
         replay.kernel.close()
     return ""
+
+
+def _attach_to_kept(cells: RemoteCells, place: Bucket) -> str:
+    """Show the last cell of a machine that is gone, as a bucket has it."""
+    kept = KeptOutputs(place, cells.notebook.kernel_id)
+    execution, _ = kept.show_cell(cells.relay, cells.relay.begin)
+    cells.relay.end(execution)
+    return f"It comes from {place}, as it was at {kept.until}. `%remote cp {place} .` fetches the files."
 
 
 def _ask_once(questions: queue.SimpleQueue[Message], question: Message) -> None:

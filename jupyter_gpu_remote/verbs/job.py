@@ -24,6 +24,8 @@ from ..messages import Execution, Listener, Message
 from ..notebook import exchange_with
 from ..raised import remote_error
 from ..registry import Registry
+from ..storage.kept import KeptOutputs, place_of
+from ..storage.urls import Bucket
 from ..sync.movers import silent
 from ..synced import remote_folder_of
 from .attach import Replay
@@ -209,6 +211,9 @@ class Job:
             begin: Called with its execution before the first one.
         """
         row, outputs = self.row, Outputs(listener)
+        if (place := self._kept_in()) is not None:
+            yield self._from(place, outputs, begin), outputs
+            return
         with self._there() as there:
             try:
                 connect, patience = there.live.connect, self._config.reconnect_timeout
@@ -217,6 +222,31 @@ class Job:
                 raise self._gone(e) from None
             with closing(shown.kernel):
                 yield shown.start(begin), outputs
+
+    def _kept_in(self) -> Bucket | None:
+        """Return where its outputs are kept if its machine is gone."""
+        with suppress(MachineNotFoundError):
+            if self.registry.get(self.machine).state.final:
+                return place_of(self.registry, self.machine, self.row.folder)
+        return None
+
+    def _from(self, place: Bucket, outputs: Outputs, begin: Callable[[Execution], None]) -> Execution:
+        """Bring what a bucket has of it, and how it ended if that is there, too."""
+        row, kept = self.row, KeptOutputs(place, self.row.kernel)
+        execution, outcome = kept.show_cell(outputs, begin, row.cell)
+        if outcome:
+            refresh_one(self.registry, row, outcome)
+        if outcome.get("status") == "ok":
+            execution.future.set_result({"status": "ok"})
+        else:
+            execution.fail(
+                JobError(
+                    f"Job {self.id} is no more, nor is {row.machine}. What it put out until {kept.until} came"
+                    f" from {place}.",
+                    hint=f"`%remote cp {place} .` fetches its files.",
+                )
+            )
+        return execution
 
     @contextmanager
     def _there(self) -> Iterator[Visit]:

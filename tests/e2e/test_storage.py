@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from jupyter_gpu_remote.config import load_settings
+from jupyter_gpu_remote.fleet import Fleet
+from jupyter_gpu_remote.registry import Registry
 from tests.conftest import need, wait_for
 from tests.notebooks import Notebook, Ran, notebook
 
@@ -108,3 +111,24 @@ def test_results_of_a_cell_come_back_and_go_to_a_bucket(book: Notebook, bucket: 
     assert "All that was written is in its buckets." in book.run("%remote flush").text
     assert sorted(p.name for p in (bucket / "run-1").iterdir()) == ["0", "1", "2"]
     assert (tmp_path / "notebook" / "results" / "2").read_text() == "done"
+
+
+def test_what_cells_and_jobs_put_out_outlives_their_machine(book: Notebook, bucket: Path) -> None:
+    options = f"--out-dir .=file://{bucket}"
+    assert not book.remote("print('seen before')", options).error
+    job = "import time; print('of the job', flush=True); time.sleep(600)"
+    assert not book.remote(job, f"--detach {options}").error
+
+    def kept() -> bytes:
+        return b"".join(file.read_bytes() for file in bucket.rglob("*.journal"))
+
+    wait_for(lambda: b"of the job" in kept() and b"seen before" in kept(), "the outputs in the bucket", 30)
+    registry = Registry()
+    (machine,) = registry.machines()
+    Fleet(load_settings(), registry).preempted(machine.name, "taken back")
+    ran = book.run("%remote attach")
+    assert ran.text.startswith("seen before\n"), ran
+    assert f"comes from file://{bucket}" in ran.text
+    ran = book.run("%remote attach 1")
+    assert ran.text == "of the job\n"
+    assert f"came from file://{bucket}" in ran.error
