@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +21,9 @@ from .clouds import CLOUDS, Cloud
 from .hosts import NetnsHosts
 
 S = MachineState
+slow = pytest.mark.skipif(
+    not os.environ.get("GPU_REMOTE_SLOW"), reason="takes minutes: set GPU_REMOTE_SLOW to run it"
+)
 
 
 @pytest.fixture(params=CLOUDS, ids=lambda cls: cls.name)
@@ -101,6 +105,25 @@ def test_a_machine_whose_time_is_up_ends_itself_with_nobody_there(cloud: Cloud, 
     (machine,) = Registry().machines()
     wait_for(lambda: not cloud.running, "the machine to switch itself off", 90)
     assert time.time() >= machine.ends_at
+    Fleet(load_settings(), Registry()).reap()
+    assert cloud.leftovers == [] and Registry().machines() == []
+
+
+@slow
+def test_a_machine_whose_laptop_died_ends_itself_and_not_while_a_cell_runs(
+    cloud: Cloud, tmp_path: Path
+) -> None:
+    folder = tmp_path / "work"
+    folder.mkdir()
+    book = Notebook(folder)
+    book.run("%load_ext jupyter_gpu_remote")
+    began = time.time()
+    request = book.send("%%remote --gpu T4 --idle 0.4m\nprint('on')\nimport time\ntime.sleep(150)")
+    assert book.wait(request, until=lambda ran: "on" in ran.text).text == "on\n"
+    book.client.stop_channels()
+    book.manager.shutdown_kernel(now=True)
+    wait_for(lambda: not cloud.running, "the machine to switch itself off", 500)
+    assert time.time() - began > 150
     Fleet(load_settings(), Registry()).reap()
     assert cloud.leftovers == [] and Registry().machines() == []
 
