@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import csv
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 
 from ..model import GpuRequest
 from ..offers import gpu_fits
+
+_SIZE = re.compile(r"(-\d+g?|:\d+)(?=\+|$)")
+"""What tells Google's types of one family apart."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +96,33 @@ def _prices(cloud: str) -> Mapping[str, Mapping[str, Price]]:
             if told:  # "on demand/spot"; else the region does not have it
                 on_demand, _, spot = told.partition("/")
                 found.setdefault(machine_type, {})[region] = Price(_dollars(on_demand), _dollars(spot))
-    return found
+    return {
+        t.machine_type: found.get(t.machine_type) or composed(t, types(cloud), found) for t in types(cloud)
+    }
+
+
+def composed(
+    machine: MachineType, parts: Iterable[MachineType], prices: Mapping[str, Mapping[str, Price]]
+) -> Mapping[str, Price]:
+    """Return what a type costs that is so many times a smaller one of `prices`; empty where it is none."""
+    for part in parts:
+        times = machine.cpus // part.cpus
+        many = (part.cpus * times, part.memory * times, part.count * times)
+        if (
+            part.machine_type in prices
+            and times > 1
+            and (machine.cpus, machine.memory, machine.count) == many
+            and _SIZE.sub("", part.machine_type) == _SIZE.sub("", machine.machine_type)
+        ):
+            return {
+                region: Price(_times(price.on_demand, times), _times(price.spot, times))
+                for region, price in prices[part.machine_type].items()
+            }
+    return {}
+
+
+def _times(price: float | None, times: int) -> float | None:
+    return None if price is None else price * times
 
 
 def _dollars(text: str) -> float | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -296,6 +297,18 @@ def test_what_was_written_is_what_is_read(written: Path) -> None:
     write("aws", Catalog([NEW], {"new": {"us-east-1": price}}, {}), written)
     assert reread() == [NEW]
     assert catalog.prices("aws", "new") == {"us-east-1": Price(1.23457, None)}
+
+
+@pytest.mark.parametrize("price", [0.60001, 0.7])
+def test_a_price_that_is_so_many_times_another_need_not_be_written(written: Path, price: float) -> None:
+    types = [MachineType(f"g2-standard-{n}", "L4", 1, 24, n, 4 * n) for n in (4, 8)]
+    types[1] = replace(types[1], count=2)
+    costs = {"g2-standard-4": {"r": Price(0.3, None)}, "g2-standard-8": {"r": Price(price, None)}}
+    write("gcp", Catalog(types, costs, {}), written)
+    head = (written / "gcp_prices.csv").read_text().splitlines()[1]
+    assert ("g2-standard-8" in head) == (price == 0.7)
+    reread()
+    assert catalog.prices("gcp", "g2-standard-8")["r"].on_demand == pytest.approx(price, abs=1e-4)
 
 
 def test_a_region_that_failed_keeps_what_was_known_of_it(written: Path) -> None:

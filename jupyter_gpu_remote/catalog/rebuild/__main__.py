@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import csv
 import datetime
+import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from .. import MachineType, Price, prices, types
-from . import Catalog, aws, gcp
+from .. import MachineType, Price, composed, prices, types
+from . import Catalog, Prices, aws, gcp
 
 _FOLDER = Path(__file__).parent.parent
 
@@ -59,10 +60,33 @@ def write(cloud: str, catalog: Catalog, folder: Path) -> None:
     with (folder / f"{cloud}_prices.csv").open("w", encoding="utf-8", newline="") as file:
         file.write(f"# Made on {datetime.date.today()} from {cloud}'s own answers.\n")
         lines = csv.writer(file, lineterminator="\n")
-        lines.writerow(["region", *(machine.machine_type for machine in order)])
+        table = not_composed(order, rows)
+        lines.writerow(["region", *table])
         for region in sorted({region for by_region in rows.values() for region in by_region}):
-            told = (rows[machine.machine_type].get(region) for machine in order)
-            lines.writerow([region, *map(_both, told)])
+            lines.writerow([region, *(_both(rows[name].get(region)) for name in table)])
+
+
+def not_composed(machines: Sequence[MachineType], prices: Prices) -> list[str]:
+    """Return the types, smaller ones first, whose prices are not so many times those of a smaller one."""
+    table: dict[str, Mapping[str, Price]] = {}
+    for machine in machines:
+        there = prices[machine.machine_type]
+        if not _equal(composed(machine, machines, table), there):
+            table[machine.machine_type] = there
+    return list(table)
+
+
+def _equal(some: Mapping[str, Price], others: Mapping[str, Price]) -> bool:
+    """Return whether prices are the same but for what was rounded."""
+
+    def near(one: float | None, other: float | None) -> bool:
+        return one == other if one is None or other is None else math.isclose(one, other, abs_tol=3e-4)
+
+    return some.keys() == others.keys() and all(
+        near(some[region].on_demand, others[region].on_demand)
+        and near(some[region].spot, others[region].spot)
+        for region in some
+    )
 
 
 def region_failed(region: str, catalog: Catalog) -> bool:
