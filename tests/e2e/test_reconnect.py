@@ -5,16 +5,15 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
-from shutil import which
-from tempfile import TemporaryDirectory
 
 import psutil
 import pytest
 
-from tests.conftest import need, wait_for
-from tests.notebooks import LIMIT, Notebook, Ran, notebook
+from tests.conftest import wait_for
+from tests.notebooks import LIMIT, Notebook, Ran
+
+from .own import cut, own_notebook, processes
 
 LINES = 3000
 PRINTS = f"for i in range({LINES}):\n    print(i)\n    if i % 10 == 0: time.sleep(0.005)"
@@ -23,39 +22,14 @@ EACH_ONCE = "".join(f"{i}\n" for i in range(LINES))
 
 @pytest.fixture(scope="module")
 def book(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Notebook]:
-    """A notebook whose processes can be told from those of others."""
-    need(which("ssh"), "OpenSSH, whose connection can be cut from outside")
-    with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
-        patch.setenv("JUPYTER_GPU_REMOTE_DIR", str(tmp_path_factory.mktemp("state")))
-        sockets = stack.enter_context(TemporaryDirectory(prefix="gr-", dir="/tmp"))  # sockets want it short
-        patch.setenv("XDG_RUNTIME_DIR", sockets)
-        with notebook(tmp_path_factory.mktemp("notebook")) as opened:
-            opened.sockets, opened.state = sockets, os.environ["JUPYTER_GPU_REMOTE_DIR"]
-            assert not opened.remote("import time").error
-            yield opened
+    with own_notebook(tmp_path_factory) as opened:
+        yield opened
 
 
 @pytest.fixture(autouse=True)
 def own_state(book: Notebook, monkeypatch: pytest.MonkeyPatch) -> None:
     """Have new kernels of a test use the state of its notebook."""
     monkeypatch.setenv("JUPYTER_GPU_REMOTE_DIR", book.state)
-
-
-def processes(*words: str) -> list[psutil.Process]:
-    """Return the processes that have all `words` in their command line."""
-    found = []
-    for process in psutil.process_iter(["cmdline"]):
-        line = " ".join(process.info["cmdline"] or ())
-        if all(word in line for word in words):
-            found.append(process)
-    return found
-
-
-def cut(book: Notebook) -> None:
-    """End the SSH connection without a word."""
-    (master,) = processes(book.sockets, "[mux]")
-    master.kill()
-    master.wait(10)
 
 
 def server_of(book: Notebook) -> psutil.Process:

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
-from shutil import which
-from tempfile import TemporaryDirectory
 
 import psutil
 import pytest
 
-from jupyter_gpu_remote.registry import Registry
 from tests.conftest import mounted, need, wait_for
-from tests.notebooks import Notebook, notebook
+from tests.notebooks import Notebook
+
+from .own import cut, own_notebook, processes, store_of
 
 GIGABYTE = 1 << 30
 MD5 = "import hashlib\nprint(hashlib.md5({}).hexdigest())"
@@ -23,46 +20,14 @@ MD5 = "import hashlib\nprint(hashlib.md5({}).hexdigest())"
 
 @pytest.fixture(scope="module")
 def book(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Notebook]:
-    """A notebook whose connection can be told from those of others."""
-    need(which("ssh"), "OpenSSH, whose connection can be cut from outside")
-    with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
-        patch.setenv("JUPYTER_GPU_REMOTE_DIR", str(tmp_path_factory.mktemp("state")))
-        sockets = stack.enter_context(TemporaryDirectory(prefix="gr-", dir="/tmp"))  # sockets want it short
-        patch.setenv("XDG_RUNTIME_DIR", sockets)
-        with notebook(tmp_path_factory.mktemp("notebook")) as opened:
-            opened.sockets, opened.state = sockets, os.environ["JUPYTER_GPU_REMOTE_DIR"]
-            assert not opened.remote("import time").error
-            yield opened
+    with own_notebook(tmp_path_factory) as opened:
+        yield opened
 
 
 @pytest.fixture(autouse=True)
 def own_state(book: Notebook, monkeypatch: pytest.MonkeyPatch) -> None:
     """Have a test see the machines of its notebook."""
     monkeypatch.setenv("JUPYTER_GPU_REMOTE_DIR", book.state)
-
-
-def store_of(book: Notebook) -> Path:
-    """Return where the machine keeps the data of variables."""
-    (machine,) = Registry().machines()
-    (host,) = Path(machine.home).glob(".gpu-remote/host/*")
-    return host / "store"
-
-
-def processes(*words: str) -> list[psutil.Process]:
-    """Return the processes that have all `words` in their command line."""
-    found = []
-    for process in psutil.process_iter(["cmdline"]):
-        line = " ".join(process.info["cmdline"] or ())
-        if all(word in line for word in words):
-            found.append(process)
-    return found
-
-
-def cut(book: Notebook) -> None:
-    """End the SSH connection without a word."""
-    (master,) = processes(book.sockets, "[mux]")
-    master.kill()
-    master.wait(10)
 
 
 def moved(book: Notebook) -> int:
@@ -74,7 +39,7 @@ def test_a_gigabyte_goes_on_after_a_cut_where_it_was(book: Notebook) -> None:
     book.run(f"import os\ngigabyte = os.urandom({GIGABYTE})")
     before = moved(book)
     cell = book.send("%%remote --in gigabyte\n" + MD5.format("gigabyte"))
-    store = store_of(book)
+    store = store_of()
     wait_for(lambda: any(f.stat().st_size >= GIGABYTE // 4 for f in store.glob("*[!t]")), "a part of it")
     cut(book)
     ran = book.wait(cell)
@@ -97,7 +62,7 @@ def test_what_comes_back_goes_on_after_a_cut(book: Notebook) -> None:
 def test_an_interrupted_transfer_leaves_no_process_behind_and_no_cell_runs(book: Notebook) -> None:
     book.run(f"import os\ncancelled = os.urandom({GIGABYTE // 4})")
     cell = book.send("%%remote --in cancelled\nprint('ran')")
-    receiving = functools.partial(processes, "receive", str(store_of(book)))
+    receiving = functools.partial(processes, "receive", str(store_of()))
     wait_for(receiving, "it to begin")
     book.interrupt()
     ran = book.wait(cell)
@@ -106,7 +71,7 @@ def test_an_interrupted_transfer_leaves_no_process_behind_and_no_cell_runs(book:
 
 
 def test_a_full_disk_over_there_is_told_and_the_next_cell_runs(book: Notebook) -> None:
-    store = store_of(book)
+    store = store_of()
     book.remote("pass")
     if store.exists():
         store.rename(store.with_name("store.before"))

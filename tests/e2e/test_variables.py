@@ -10,9 +10,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from jupyter_gpu_remote.registry import Registry
 from tests.conftest import wait_for
 from tests.notebooks import Notebook, Ran
+
+from .own import store_of
 
 
 def here(book: Notebook, code: str) -> str:
@@ -27,13 +28,6 @@ def there(book: Notebook, code: str, options: str = "") -> str:
     ran = book.remote(code, options)
     assert not ran.error
     return ran.text
-
-
-def store_of(book: Notebook) -> Path:
-    """Return where the machine keeps the data of variables."""
-    (machine,) = Registry().machines()
-    (store,) = Path(machine.home).glob(".gpu-remote/host/*/store")
-    return store
 
 
 @pytest.fixture(autouse=True)
@@ -345,13 +339,13 @@ def test_data_that_is_there_does_not_travel_again_after_a_restart_of_the_local_k
     make = "import random\nrandom.seed(1)\nblock = random.randbytes(3_000_000)"
     here(book, make)
     there(book, "len(block)")
-    kept = {f.name: f.stat().st_ino for f in store_of(book).iterdir()}
+    kept = {f.name: f.stat().st_ino for f in store_of().iterdir()}
     book.manager.restart_kernel(now=True)
     book.client.wait_for_ready(60)
     here(book, "%load_ext jupyter_gpu_remote")
     here(book, make)
     assert there(book, "print(len(block))") == "3000000\n"
-    assert {f.name: f.stat().st_ino for f in store_of(book).iterdir()} == kept
+    assert {f.name: f.stat().st_ino for f in store_of().iterdir()} == kept
 
 
 @pytest.mark.parametrize(
@@ -368,18 +362,18 @@ def test_data_that_went_there_does_not_travel_back(book: Notebook, make: str) ->
 
 
 def test_older_values_that_came_back_take_no_room(book: Notebook) -> None:
-    before = set(store_of(book).iterdir())
+    before = set(store_of().iterdir())
     for _ in range(3):
         there(book, "import os\ngrows = os.urandom(2_000_000)", "--out grows")
-    new = set(store_of(book).iterdir()) - before
+    new = set(store_of().iterdir()) - before
     assert len([file for file in new if file.stat().st_size >= 2_000_000]) == 1
 
 
 def test_data_that_was_damaged_over_there_is_refused(book: Notebook) -> None:
     here(book, "import random\nrandom.seed(2)\nfresh = random.randbytes(2_000_000)")
-    before = set(store_of(book).iterdir())
+    before = set(store_of().iterdir())
     there(book, "len(fresh)")
-    new = max(set(store_of(book).iterdir()) - before, key=lambda file: file.stat().st_size)
+    new = max(set(store_of().iterdir()) - before, key=lambda file: file.stat().st_size)
     new.write_bytes(b"evil" + new.read_bytes()[4:])
     here(book, "again = fresh + b''")
     ran = book.remote("print('ran', len(again))")
@@ -390,7 +384,7 @@ def test_data_that_was_damaged_over_there_is_refused(book: Notebook) -> None:
 def test_data_that_was_thrown_away_over_there_is_sent_again(book: Notebook) -> None:
     here(book, "import random\nrandom.seed(3)\nlost = random.randbytes(2_000_000)")
     there(book, "len(lost)")
-    for file in store_of(book).iterdir():
+    for file in store_of().iterdir():
         file.unlink()
     here(book, "lost2 = lost + b''")
     assert there(book, "print(len(lost2))") == "2000000\n"
@@ -424,8 +418,8 @@ def test_a_forged_signature_is_refused_before_anything_is_opened(book: Notebook)
 
 
 def test_the_key_is_readable_by_its_owner_alone(book: Notebook) -> None:
-    key = store_of(book).with_name("store.key")
-    assert key.stat().st_mode & 0o777 == 0o600 and store_of(book).stat().st_mode & 0o777 == 0o700
+    key = store_of().with_name("store.key")
+    assert key.stat().st_mode & 0o777 == 0o600 and store_of().stat().st_mode & 0o777 == 0o700
 
 
 # -- faults -------------------------------------------------------------------------------------------------
