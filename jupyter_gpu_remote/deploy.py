@@ -49,8 +49,7 @@ _BUILD_LIMIT = 900.0
 """Seconds; a slow home connection pushes uv (20 MB), a slow mirror serves 70 MB of packages."""
 _STEPS = {
     "start": "starting the agent",
-    "bundle": "copying the agent",
-    "uv": "copying uv",
+    "copy": "copying the agent",
     "build": "installing Python packages",
 }
 _HINTS = {
@@ -116,6 +115,7 @@ def ensure_agent(
     options = {
         "bundle": name,
         "files": files,
+        "archive": len(archive),
         "version": f"{__version__}+{name}",
         "python": python,
         "environment": hashlib.sha256(json.dumps(requirements).encode()).hexdigest()[:12],
@@ -131,15 +131,18 @@ def ensure_agent(
                 f"The machine runs {answer['system']}; only Linux can run the agent.",
                 hint="Name a Linux machine with --on.",
             )
-        if "bundle" in answer["missing"]:
+        if python and "environment" in answer["missing"]:
+            raise _no_python(python)
+        if "uv" in answer["missing"]:
+            report("copying the agent and uv")
+            uv = _uv(answer["architecture"], answer["libc"])
+            step("copy", input=archive + uv, limit=_PUSH_LIMIT)
+        elif "bundle" in answer["missing"]:
             report("copying the agent")
-            step("bundle", input=archive, limit=_PUSH_LIMIT)
-        if "environment" in answer["missing"]:
-            if python:
-                raise _no_python(python)
-            _build_environment(step, answer, report)
-        report("starting the agent")
-        answer = step("start", limit=_START_LIMIT)
+            step("copy", input=archive, limit=_PUSH_LIMIT)
+        what = "build" if "environment" in answer["missing"] else "start"
+        report(_STEPS[what])
+        answer = step(what, limit=_BUILD_LIMIT)
         if answer["missing"]:
             raise EnvironmentBuildError(
                 f"What was set up on the machine is not there: {', '.join(answer['missing'])}.",
@@ -161,16 +164,7 @@ def bring_uv(transport: Transport, python: str, architecture: str, libc: str) ->
     Raises:
         EnvironmentBuildError: It can't be had, or not be kept over there.
     """
-    _step(transport, python, {}, "uv", limit=_PUSH_LIMIT, input=_uv(architecture, libc))
-
-
-def _build_environment(step: Callable[..., Any], machine: dict[str, Any], report: Report) -> None:
-    report("installing Python packages")
-    if step("build", limit=_BUILD_LIMIT).get("missing"):
-        report("copying uv")
-        step("uv", input=_uv(machine["architecture"], machine["libc"]), limit=_PUSH_LIMIT)
-        report("installing Python packages")
-        step("build", limit=_BUILD_LIMIT)
+    _step(transport, python, {"archive": 0}, "copy", limit=_PUSH_LIMIT, input=_uv(architecture, libc))
 
 
 def _no_python(python: str) -> EnvironmentBuildError:
@@ -203,7 +197,7 @@ def _step(
         ) from None
     if error := answer.get("error"):
         raise EnvironmentBuildError(
-            f"Setting up the machine failed while {_STEPS[step]}: {error}"
+            f"Setting up the machine failed while {_STEPS[answer.get('step', step)]}: {error}"
             + (f"\n{said[-1500:]}" if said else ""),
             billed=_BILLED,
             hint=next((hint for sign, hint in _HINTS.items() if sign in error + said), ""),

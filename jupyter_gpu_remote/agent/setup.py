@@ -42,6 +42,15 @@ def environment(options):
     return os.path.join(place("env", options["environment"]), "bin", "python")
 
 
+def has_uv():
+    """Return whether there is a uv that runs."""
+    try:
+        subprocess.run([place("bin", "uv"), "--version"], check=True, stdout=subprocess.DEVNULL, timeout=60)
+    except (OSError, subprocess.SubprocessError):
+        return False
+    return True
+
+
 def state():
     """Return the folder of the agent of this host: a home may be shared by many."""
     return place("host", platform.node() or "unnamed")
@@ -52,7 +61,7 @@ def start(options):
     python = options["python"] or environment(options)
     missing = [] if has_files(options) else ["bundle"]
     if not os.path.exists(python):
-        missing.append("environment")
+        missing += ["environment"] if has_uv() else ["environment", "uv"]
     result = {
         "home": os.path.expanduser("~"),
         "python": python,
@@ -78,6 +87,7 @@ def start(options):
         timeout=70,
     )
     if run.returncode:
+        result["step"] = "start"
         result["error"] = run.stderr.decode("utf-8", "replace")[-2000:] or "exit %d" % run.returncode
     else:
         result["agent"] = json.loads(run.stdout.decode())
@@ -109,40 +119,43 @@ def remove(path):
         os.unlink(path)
 
 
-def bundle(options):
-    """Unpack the agent's files from standard input."""
-    data = io.BytesIO(sys.stdin.buffer.read())
-    with alone(place("agent", options["bundle"])) as new:
-        if not has_files(options):
-            with tarfile.open(fileobj=data, mode="r:gz") as archive:
-                archive.extractall(new)
-    return {}
-
-
-def uv(options):
-    """Write uv, gzipped on standard input."""
-    with alone(place("bin", "uv")) as new:
-        with open(new, "wb") as file, gzip.GzipFile(fileobj=sys.stdin.buffer) as source:
-            shutil.copyfileobj(source, file, 1 << 20)
-        os.chmod(new, 0o700)
+def copy(options):
+    """Unpack the agent's files and uv from standard input: a tar of so many bytes, then a gzipped program."""
+    archive = sys.stdin.buffer.read(options["archive"])
+    if archive:
+        with alone(place("agent", options["bundle"])) as new:
+            if not has_files(options):
+                with tarfile.open(fileobj=io.BytesIO(archive), mode="r:gz") as files:
+                    files.extractall(new)
+    if sys.stdin.buffer.peek(1):
+        with alone(place("bin", "uv")) as new:
+            with open(new, "wb") as file, gzip.GzipFile(fileobj=sys.stdin.buffer) as source:
+                shutil.copyfileobj(source, file, 1 << 20)
+            os.chmod(new, 0o700)
     return {}
 
 
 def build(options):
-    """Build the environment with uv; what it says goes to standard error."""
-    tool = place("bin", "uv")
-    try:
-        subprocess.run([tool, "--version"], check=True, stdout=subprocess.DEVNULL, timeout=60)
-    except (OSError, subprocess.SubprocessError):
-        return {"missing": ["uv"]}
+    """Build the environment with uv, which says how on standard error; then start the agent."""
     with alone(place("env", options["environment"])) as new:
-        if os.path.exists(environment(options)):
-            return {}  # somebody else was first
-        try:
-            return make_environment(tool, new, options)
-        except BaseException:
-            remove(new)
-            raise
+        if not os.path.exists(environment(options)):  # or somebody else was first
+            try:
+                failed = make_environment(place("bin", "uv"), new, options)
+            except BaseException:
+                remove(new)
+                raise
+            if failed:
+                return failed
+    # what is imported for the first time is compiled, half of the time in which a kernel starts: beside the
+    # agent that can be done with what the kernel imports last
+    subprocess.Popen(
+        [environment(options), "-I", "-c", "import IPython"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        cwd="/",
+    )
+    return start(options)
 
 
 def make_environment(tool, new, options):
@@ -172,7 +185,7 @@ def make_environment(tool, new, options):
     return {}
 
 
-STEPS = {"start": start, "bundle": bundle, "uv": uv, "build": build}
+STEPS = {"start": start, "copy": copy, "build": build}
 
 if __name__ == "__main__":
     os.umask(0o077)

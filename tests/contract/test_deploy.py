@@ -109,13 +109,10 @@ def test_a_fresh_home_with_only_python_gets_an_agent_and_the_second_time_is_one_
         except EnvironmentBuildError as e:
             need("could not" not in str(e) and "can't" not in str(e), f"a package index: {e}")
             raise
-        assert machine.steps == ["start", "bundle", "build", "uv", "build", "start"]
+        assert machine.steps == ["start", "copy", "build"]
         assert said == [
-            "copying the agent",
+            "copying the agent and uv",
             "installing Python packages",
-            "copying uv",
-            "installing Python packages",
-            "starting the agent",
         ]
         assert agent.python.startswith(f"{sshd.home}/.gpu-remote/env/")
         with Dialog(agent.socket, 20) as dialog:
@@ -136,7 +133,7 @@ def test_a_python_that_is_named_is_used_as_it_is(home: Path) -> None:
     machine = Here(home)
     agent = ensure_agent(machine, sys.executable, quiet)  # type: ignore[arg-type]
     assert agent.python == sys.executable
-    assert machine.steps == ["start", "bundle", "start"]
+    assert machine.steps == ["start", "copy", "start"]
     assert not (home / ".gpu-remote" / "env").exists()
 
 
@@ -152,7 +149,7 @@ def test_a_broken_bundle_is_repaired(home: Path, harm: str) -> None:
         elif harm == "the folder is empty" or file.name == "server.py":
             file.unlink()
     ensure_agent(machine, sys.executable, quiet)  # type: ignore[arg-type]
-    assert machine.steps[-3:] == ["start", "bundle", "start"]
+    assert machine.steps[-3:] == ["start", "copy", "start"]
 
 
 def test_what_a_killed_step_left_is_in_nobodys_way(home: Path) -> None:
@@ -167,7 +164,7 @@ def test_what_a_killed_step_left_is_in_nobodys_way(home: Path) -> None:
 def test_a_deploy_that_is_killed_in_the_middle_is_finished_by_the_next(home: Path) -> None:
     class Killed(Here):
         def run(self, argv: Sequence[str], *, input: bytes = b"", timeout: float = 60) -> Completed:
-            if json.loads(argv[-1])["step"] != "bundle":
+            if json.loads(argv[-1])["step"] != "copy":
                 return super().run(argv, input=input, timeout=timeout)
             process = subprocess.Popen(argv, stdin=subprocess.PIPE, env=self.env)
             assert process.stdin
@@ -272,7 +269,7 @@ def test_a_uv_that_does_not_run_is_replaced(home: Path, monkeypatch: pytest.Monk
     machine = Here(home)
     with pytest.raises(EnvironmentBuildError, match="could not install"):
         ensure_agent(machine, "", quiet)  # type: ignore[arg-type]
-    assert "uv" in machine.steps
+    assert machine.steps == ["start", "copy", "build"]
     assert subprocess.run([tool, "--version"], check=True, stdout=subprocess.DEVNULL).returncode == 0
 
 
