@@ -29,15 +29,14 @@ def admit(compute: Compute, ingress: str, among: bool = False) -> None:
     boots as quickly.
     """
     rule = rule_name()
-    port = [{"I_p_protocol": "tcp", "ports": ["22"]}]
+    ssh, everything = [{"I_p_protocol": "tcp", "ports": ["22"]}], [{"I_p_protocol": "all"}]
     common = {"network": "global/networks/default", "direction": "INGRESS", "target_tags": [rule]}
     wanted: dict[str, dict[str, Any]] = {
-        # the second overrules default-allow-ssh, which new projects have, and the first the second
-        rule: {"priority": 900, "allowed": port, "source_ranges": [ingress] if ingress else []},
-        f"{rule}-deny": {"priority": 901, "denied": port, "source_ranges": ["0.0.0.0/0"]},
+        # the second overrules default-allow-ssh, which new projects have, and the like; the first the second
+        rule: {"priority": 900, "allowed": ssh, "source_ranges": [ingress] if ingress else []},
+        f"{rule}-deny": {"priority": 901, "denied": everything, "source_ranges": ["0.0.0.0/0"]},
     }
     if among:
-        everything = [{"I_p_protocol": "all"}]
         wanted[f"{rule}-among"] = {"priority": 900, "allowed": everything, "source_tags": [rule]}
     there = rules(compute)
     for name, firewall in wanted.items():

@@ -494,8 +494,9 @@ def rules(gce: Gce) -> list[tuple[str, list[str], int]]:
     """Return all rules by which a machine of ours is reached, strongest first."""
     found = []
     for rule in gce.firewalls.values():
-        kind, ports = ("allow", rule["allowed"]) if "allowed" in rule else ("deny", rule["denied"])
-        assert ports == [{"IPProtocol": "tcp", "ports": ["22"]}] and rule["targetTags"]
+        kind = "allow" if "allowed" in rule else "deny"
+        about = {"allow": {"IPProtocol": "tcp", "ports": ["22"]}, "deny": {"IPProtocol": "all"}}[kind]
+        assert rule.get("allowed", rule.get("denied")) == [about] and rule["targetTags"]
         found.append((kind, rule.get("sourceRanges", []), rule["priority"]))
     return sorted(found, key=lambda r: r[2])
 
