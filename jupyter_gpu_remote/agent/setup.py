@@ -127,7 +127,7 @@ def copy(options):
             if not has_files(options):
                 with tarfile.open(fileobj=io.BytesIO(archive), mode="r:gz") as files:
                     files.extractall(new)
-    if sys.stdin.buffer.peek(1):
+    if sys.stdin.buffer.peek(1):  # type: ignore[union-attr]
         with alone(place("bin", "uv")) as new:
             with open(new, "wb") as file, gzip.GzipFile(fileobj=sys.stdin.buffer) as source:
                 shutil.copyfileobj(source, file, 1 << 20)
