@@ -26,7 +26,8 @@ from .reaper import reap_in_background
 from .registry import Registry
 from .removal import blob_folder
 from .storage.kept import bring, note_place, place_of
-from .storage.mounts import Mounts, left_behind
+from .storage.mounts import Mounts
+from .storage.told import left_behind
 from .sync import FolderSync
 from .synced import Requests, open_sync, remote_folder_of, short_hash, too_wide
 from .tables import duration

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from ..errors import GpuRemoteError
-from .mounts import Mounts, State, on_its_way
+from .mounts import Mounts, State
+from .told import on_its_way
 
 _EVERY = 1.0
 """Seconds between two looks."""

@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 from ..config import GpuRemote
 from ..errors import GpuRemoteError, StorageError
-from ..sync.report import size
 from ..transport.base import Transport
 from .access import Access, open_access
 from .faults import explain
@@ -28,7 +27,6 @@ PATIENCE = 60.0
 """Seconds that uploads may stand still before they are given up."""
 _SOON, _PAUSE = 0.02, 1.0
 """Seconds between two looks, at first and at most: what is there soon is seen soon."""
-_NAMED = 3
 _RUNS = "The machine still runs."
 
 Progress = Callable[[int, int, str], None]
@@ -247,35 +245,3 @@ class Mounts:
     def close(self) -> None:
         """Renew nothing any more; the mounts stay."""
         self._closed.set()
-
-
-def on_its_way(states: Sequence[State]) -> str:
-    """Return in a line what is not in its bucket yet; empty when all is."""
-    return " · ".join(_what(state) for state in states if state["count"])
-
-
-def _what(state: State) -> str:
-    count, names = state["count"], list(state["names"][:_NAMED])
-    more = f" and {count - len(names)} more" if count > len(names) else ""
-    files = f"{count} {'file' if count == 1 else 'files'} ({size(state['bytes'])})"
-    text = f"{files} on the way to {state['url']}: {', '.join(names)}{more}"
-    if state["open"]:
-        text += f"; still open: {', '.join(state['open'][:_NAMED])}"
-    if why := explain(state["error"]):
-        text += f"; {why}"
-    return text
-
-
-def left_behind(states: Sequence[State]) -> list[str]:
-    """Return in sentences, by name, what did not reach its bucket."""
-    said = []
-    for state in states:
-        why = explain(state["error"] or state["why"])
-        if not state["up"]:
-            said.append(f"{state['url']} is not mounted any more, what was last written may be lost: {why}")
-            continue
-        names = [f"{name} (still open)" if name in state["open"] else name for name in state["names"]]
-        more = f" and {state['count'] - len(names)} more" if state["count"] > len(names) else ""
-        because = f": {why}" if why else ""
-        said.append(f"not in {state['url']}{because}: {', '.join(names)}{more}")
-    return said

@@ -17,7 +17,7 @@ from ..errors import (
 )
 from ..model import Machine
 from ..registry import Registry
-from ..storage.mounts import left_behind
+from ..storage.told import left_behind
 from ..synced import synced_folders
 from .desk import Desk
 from .there import visit

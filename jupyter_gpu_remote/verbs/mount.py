@@ -8,7 +8,8 @@ from contextlib import contextmanager
 
 from ..errors import StorageError
 from ..model import Machine
-from ..storage.mounts import Mounts, State, left_behind, on_its_way
+from ..storage.mounts import Mounts, State
+from ..storage.told import left_behind, on_its_way
 from ..storage.urls import parse_bucket, parse_mount
 from ..tables import Table
 from .desk import Desk

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from jupyter_gpu_remote.storage.mounts import on_its_way
+from jupyter_gpu_remote.storage.told import on_its_way
 from tests.conftest import wait_for
 from tests.emulators.gcs import Gcs
 from tests.emulators.s3 import SECRET_KEY, S3Server
@@ -326,8 +326,7 @@ def test_what_is_on_its_way_is_named_until_it_is_there(
     machine: Machine, bucket: Path, server: S3Server
 ) -> None:
     data = machine.mount(f"s3://{bucket.name}:{machine.home}/data")
-    server.stop()
-    try:
+    with server.away():
         (data / "a.bin").write_bytes(bytes(5000))
         with (data / "b.bin").open("wb") as still_open:
             still_open.write(bytes(7000))
@@ -336,8 +335,6 @@ def test_what_is_on_its_way_is_named_until_it_is_there(
             assert sorted(state["names"]) == ["a.bin", "b.bin"]
             assert state["open"] == ["b.bin"]
             assert on_its_way([state]).startswith(f"2 files (12.0 kB) on the way to s3://{bucket.name}: ")
-    finally:
-        server.start()
     assert machine.flush(60) == []
     assert machine.mounts.pending() == []
     assert sorted(files(bucket)) == ["a.bin", "b.bin"]
@@ -345,25 +342,19 @@ def test_what_is_on_its_way_is_named_until_it_is_there(
 
 def test_what_does_not_make_it_is_named(machine: Machine, bucket: Path, server: S3Server) -> None:
     data = machine.mount(f"s3://{bucket.name}:{machine.home}/data")
-    server.stop()
-    try:
+    with server.away():
         (data / "lost.pt").write_bytes(bytes(100))
         assert machine.flush(0.5) == [f"not in s3://{bucket.name}: lost.pt"]
-    finally:
-        server.start()
 
 
 def test_a_mount_with_something_on_its_way_is_not_let_go(
     machine: Machine, bucket: Path, server: S3Server
 ) -> None:
     data = machine.mount(f"s3://{bucket.name}:{machine.home}/data")
-    server.stop()
-    try:
+    with server.away():
         (data / "a").write_text("a")
         assert "1 file is not in" in refused(lambda: machine.mounts.unmount(str(data)))
         machine.mounts.unmount(str(data), anyway=True)
-    finally:
-        server.start()
     assert files(bucket) == {}
     machine.mount(f"s3://{bucket.name}:{data}")
     machine.flush()
@@ -393,14 +384,11 @@ def test_a_machine_whose_time_is_up_brings_all_to_the_bucket_before_it_ends_itse
 ) -> None:
     data = machine.mount(f"s3://{bucket.name}:{machine.home}/data")
     ended = tmp_path / "ended"
-    server.stop()
-    try:
+    with server.away():
         (data / "last").write_text("x")
         policy = {"idle": 0, "poweroff": ["cp", "-r", str(bucket), str(ended)], "ends_at": time.time()}
         (machine.agents.root / "policy.json").write_text(json.dumps(policy))
         wait_for(lambda: machine.request("status")["ends_in"] is not None, "the agent to know of its end")
-    finally:
-        server.start()
     wait_for(ended.exists, "the machine to end itself", 60)
     assert files(ended) == {"last": b"x"}
 
@@ -471,11 +459,8 @@ def test_a_bucket_that_is_away_for_a_while_gets_all_that_was_written(
 ) -> None:
     data = machine.mount(f"s3://{bucket.name}:{machine.home}/data")
     (data / "before").write_text("1")
-    server.stop()
-    try:
+    with server.away():
         (data / "during").write_text("2")
-    finally:
-        server.start()
     (data / "after").write_text("3")
     assert machine.flush(60) == []
     assert files(bucket) == {"before": b"1", "during": b"2", "after": b"3"}

@@ -102,14 +102,11 @@ def test_what_is_not_there_yet_is_named(
     machine: Machine, bucket: Path, results: Path, server: S3Server
 ) -> None:
     copy(machine, f"results=s3://{bucket.name}/kept")
-    server.stop()
-    try:
+    with server.away():
         (results / "late").write_text("late")
         assert "late" in " ".join(machine.flush(limit=2))
         said = refused(lambda: machine.mounts.unmount(str(results)))
         assert "1 file is not in" in said
-    finally:
-        server.start()
     assert machine.flush() == []
     assert files(bucket) == {"kept/late": b"late"}
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+import pytest
 
 from ..conftest import need, wait_for
 
@@ -69,6 +74,25 @@ class S3Server:
             self._process.terminate()
             self._process.wait()
             self._process = None
+
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        """Serve no more for a while."""
+        self.stop()
+        try:
+            yield
+        finally:
+            self.start()
+
+    def be_known(self, patch: pytest.MonkeyPatch) -> None:
+        """Have this computer know it and its first keys, and no other server nor keys."""
+        for name in [n for n in os.environ if n.startswith("AWS_")]:
+            patch.delenv(name)
+        for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+            patch.setenv(name, os.devnull)
+        patch.setenv("AWS_ACCESS_KEY_ID", ACCESS_KEY)
+        patch.setenv("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
+        patch.setenv("AWS_ENDPOINT_URL_S3", self.url)
 
     def close(self) -> None:
         """End it for good."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,9 +16,9 @@ from jupyter_gpu_remote.options import parse
 from jupyter_gpu_remote.storage import aws, gcp
 from jupyter_gpu_remote.storage.access import open_access
 from jupyter_gpu_remote.storage.faults import explain
-from jupyter_gpu_remote.storage.mounts import left_behind, on_its_way
+from jupyter_gpu_remote.storage.told import left_behind, on_its_way
 from jupyter_gpu_remote.storage.urls import Bucket, Wanted, parse_bucket, parse_mount
-from tests.emulators.s3 import ACCESS_KEY, SECRET_KEY, S3Server
+from tests.emulators.s3 import SECRET_KEY, S3Server
 from tests.emulators.sts import Sts
 
 ARN = "arn:aws:s3:::data"
@@ -128,13 +127,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
 
 @pytest.fixture
 def account(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [n for n in os.environ if n.startswith("AWS_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
-    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", ACCESS_KEY)
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
-    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", server.url)
+    server.be_known(monkeypatch)
 
 
 @pytest.fixture

@@ -1,18 +1,14 @@
-import { nullTranslator } from '@jupyterlab/translation';
-import { CommandRegistry } from '@lumino/commands';
-import { act, cleanup, fireEvent, render, screen } from '@testing-library/react';
+import { fireEvent, screen } from '@testing-library/react';
 import React from 'react';
-import { afterEach, expect, test, vi } from 'vitest';
+import { expect, test } from 'vitest';
 
 import { Buckets } from '../components/buckets';
 import { Clouds } from '../components/clouds';
-import { Panel } from '../components/context';
 import { unsent } from '../dialogs';
-import { Notebooks } from '../notebooks';
-import { DEFAULTS } from '../preferences';
 import type * as Api from '../schema';
 import { CommandIDs } from '../tokens';
-import { type IRig, job, machine, rig } from './rig';
+import { job, machine } from './rig';
+import { shown } from './shown';
 
 const MOUNT: Api.Mount = {
   url: 's3://lab/runs',
@@ -34,36 +30,6 @@ const BELOW: Api.BucketFolder = {
   ],
   more: 0
 };
-
-let it: IRig | undefined;
-afterEach(() => {
-  cleanup();
-  it?.machines.dispose();
-});
-
-async function shown(
-  what: React.JSX.Element,
-  says: Parameters<typeof rig>[0]
-): Promise<IRig & { run: ReturnType<typeof vi.fn> }> {
-  it = rig(says);
-  const { machines } = it;
-  const commands = new CommandRegistry();
-  const run = vi.fn();
-  commands.addCommand(CommandIDs.setUpCloud, {
-    execute: args => run(CommandIDs.setUpCloud, args) as unknown
-  });
-  const trans = nullTranslator.load('');
-  const notebooks = new Notebooks(machines, null, trans);
-  await act(() => machines.refresh());
-  render(
-    <Panel.Provider
-      value={{ machines, notebooks, commands, trans, state: null, preferences: () => DEFAULTS }}
-    >
-      {what}
-    </Panel.Provider>
-  );
-  return { ...it, run };
-}
 
 test('a mount says what is not in its bucket yet', async () => {
   await shown(<Buckets open />, {

@@ -1,48 +1,13 @@
-import { nullTranslator } from '@jupyterlab/translation';
-import { CommandRegistry } from '@lumino/commands';
-import { act, cleanup, fireEvent, render, screen } from '@testing-library/react';
+import { act, fireEvent, screen } from '@testing-library/react';
 import React from 'react';
-import { afterEach, expect, test, vi } from 'vitest';
+import { expect, test, vi } from 'vitest';
 
-import { Panel } from '../components/context';
 import { Jobs } from '../components/jobs';
 import { OutputView } from '../components/output';
-import { Notebooks } from '../notebooks';
-import { DEFAULTS } from '../preferences';
 import { settled } from '../terminal';
 import { CommandIDs } from '../tokens';
-import { type IRig, NOW, rig, run } from './rig';
-
-let it: IRig | undefined;
-afterEach(() => {
-  cleanup();
-  it?.machines.dispose();
-  vi.useRealTimers();
-});
-
-async function shown(
-  what: React.JSX.Element,
-  says: Parameters<typeof rig>[0] = {}
-): Promise<IRig & { run: ReturnType<typeof vi.fn> }> {
-  it = rig(says);
-  const { machines } = it;
-  const commands = new CommandRegistry();
-  const run = vi.fn();
-  for (const id of Object.values(CommandIDs)) {
-    commands.addCommand(id, { execute: args => run(id, args) as unknown });
-  }
-  const trans = nullTranslator.load('');
-  const notebooks = new Notebooks(machines, null, trans);
-  await act(() => machines.refresh());
-  render(
-    <Panel.Provider
-      value={{ machines, notebooks, commands, trans, state: null, preferences: () => DEFAULTS }}
-    >
-      {what}
-    </Panel.Provider>
-  );
-  return { ...it, run };
-}
+import { NOW, run } from './rig';
+import { shown } from './shown';
 
 test('a job says what runs where, for how long, and can be cancelled', async () => {
   const { run: execute } = await shown(<Jobs />, { runs: [run()] });

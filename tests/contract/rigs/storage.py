@@ -13,7 +13,8 @@ import pytest
 from jupyter_gpu_remote.agent.handover import Dialog
 from jupyter_gpu_remote.config import GpuRemote
 from jupyter_gpu_remote.errors import GpuRemoteError
-from jupyter_gpu_remote.storage.mounts import Mounts, left_behind
+from jupyter_gpu_remote.storage.mounts import Mounts
+from jupyter_gpu_remote.storage.told import left_behind
 from tests.agent_rig import Agents
 
 LIMIT = 30.0
