@@ -69,11 +69,11 @@ class Keeper:
         """
         for kernel in kernels:
             kernel.open_journal()
-            kernel.heard, kernel.has_run = True, bool(kernel.executions)
+            kernel.heard, kernel.has_run = True, bool(kernel.cells.executions)
             self.kernels[kernel.id] = kernel
             self._attend(kernel)
-            if crashed and kernel.running:
-                kernel.event(unheard=list(kernel.running))
+            if crashed and kernel.cells.running:
+                kernel.event(unheard=list(kernel.cells.running))
             kernel.ask_what_is_over()
             self.spare.want(kernel.facts["python"])
 
@@ -117,8 +117,8 @@ class Keeper:
             age = time.time() - kernel.facts["created"]
             if not kernel.heard and age > process.START_LIMIT:
                 kernel.process.end_for(f"it said nothing in the {age:.0f} s after its start")
-            over = any(outcome["status"] != "refused" for outcome in kernel.outcomes.values())
-            if kernel.facts.get("once") and over and not kernel.running:
+            over = any(outcome["status"] != "refused" for outcome in kernel.cells.outcomes.values())
+            if kernel.facts.get("once") and over and not kernel.cells.running:
                 kernel.facts["once"] = False
                 self.respawn(kernel, _SPENT)  # what it held of memory, here and on the GPU, is free again
             if kernel.process.pidfd < 0 and not kernel.process.alive():
@@ -163,7 +163,7 @@ class Keeper:
             kernel.start(facts["python"], facts["cwd"], facts["env"])
         except OSError as e:
             return self.end(kernel, f"{cause}, and could not be started again: {e}")
-        kernel.died(time.time())
+        kernel.cells.died(time.time())
         kernel.event(died=cause, again=True, at=time.time())
         self._attend(kernel)
 

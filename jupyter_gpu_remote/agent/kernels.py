@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 import zmq
 
 from . import process, wire
+from .cells import Cells
 from .folder import Folder
 from .journal import Journal
 from .process import Process
@@ -25,20 +25,15 @@ _SOCKETS = {
 }
 _DELIMITER = b"<IDS|MSG>"
 _OURS = b'"agent-'
+"""In the parent header of what answers a message from the agent itself: no client's business."""
 _INPUT, _STATUS, _BUSY = b'"execute_input"', b'"status"', b'"busy"'
 HOLD = 0.005
 """Seconds; a cell that does nothing is over by then."""
-"""In the parent header of what answers a message from the agent itself: no client's business."""
 _WELCOME = b'"iopub_welcome"'
 _NOW = int(zmq.NOBLOCK)
 _DRAIN = 2.0
 _MOMENT_MS = 5
 """Seconds for what a dead process has left in its sockets; after this many milliseconds nothing comes."""
-_OUTCOMES = 100
-"""Cells of a kernel whose end is remembered."""
-_SEEN = 5000
-_SEEN_LATER = 1000
-"""How many ids of messages are kept to know them again, here and for a later agent."""
 # shell and stdin must show the same identity, and a later agent's replaces ours (ROUTER_HANDOVER)
 _IDENTITY = b"agent"
 
@@ -70,11 +65,7 @@ class Kernel:
         self.process = Process(folder, sockets)
         self.journal: Journal
         self.sockets: dict[int, zmq.Socket[bytes]] = {}
-        self.seen: dict[str, None] = {}
-        self.running: dict[str, float] = {}
-        self.executions: deque[tuple[str, int]] = deque(maxlen=100)
-        self.outcomes: dict[str, dict[str, Any]] = {}
-        """How cells ended: ``status`` of the reply or ``died``, name of the ``error``, ``at``."""
+        self.cells = Cells()
         self.active_at = self.worked_at = time.time()
         self.unseen = 0.0
         """Seconds of work that ended since a client was last heard."""
@@ -109,43 +100,9 @@ class Kernel:
 
     def open_journal(self) -> None:
         """Begin or continue the journal."""
-        self.journal = Journal(self.process.folder / "journal", self._checkpoint)
+        self.journal = Journal(self.process.folder / "journal", self.cells.checkpoint)
         for event in self.journal.events():
-            if "checkpoint" in event:
-                past = event["checkpoint"]
-                self.seen = dict.fromkeys(past["seen"])
-                self.running = dict.fromkeys(past["running"], time.time())
-                self.executions.extend((m, at) for m, at in past["executions"])
-                self.outcomes.update(past.get("outcomes", {}))
-            elif "ack" in event:
-                self.seen[event["ack"]] = None
-                if "execute" in event:
-                    self.running[event["execute"]] = time.time()
-                    self.executions.append((event["execute"], event["at"]))
-            elif "died" in event:
-                self.died(event.get("at", 0.0))
-            elif over := event.get("finished") or event.get("lost"):
-                self.running.pop(over, None)
-                self._ended(over, event.get("outcome", {"status": "lost", "at": 0.0}))
-
-    def _checkpoint(self) -> dict[str, Any]:
-        return {
-            "seen": list(self.seen)[-_SEEN_LATER:],
-            "running": list(self.running),
-            "executions": list(self.executions),
-            "outcomes": self.outcomes,
-        }
-
-    def died(self, at: float) -> None:
-        """Note that the process ended, and what it ran with it."""
-        for msg_id in self.running:
-            self._ended(msg_id, {"status": "died", "at": at})
-        self.running.clear()
-
-    def _ended(self, msg_id: str, outcome: dict[str, Any]) -> None:
-        self.outcomes[msg_id] = outcome
-        if len(self.outcomes) > _OUTCOMES:
-            del self.outcomes[next(iter(self.outcomes))]
+            self.cells.recall(event)
 
     def assign(self, kernel_id: str, folder: Path, cwd: str, env: Mapping[str, str]) -> None:
         """Turn a spare kernel, which has run nothing yet, into the one called `kernel_id`."""
@@ -201,8 +158,7 @@ class Kernel:
 
     def ask_what_is_over(self) -> None:
         """Find out which running cells ended unseen: the kernel answers this after what came before."""
-        if self.running:
-            running = list(self.running)
+        if running := list(self.cells.running):
             self._probe[self._ask("kernel_info_request", {}, wire.SHELL)] = running
 
     def disconnect(self) -> None:
@@ -228,19 +184,16 @@ class Kernel:
             raise ValueError("no message for a kernel")
         header = json.loads(parts[0])
         msg_id = header["msg_id"]
-        if msg_id in self.seen:
+        if msg_id in self.cells.seen:
             return self.event(ack=msg_id)  # the first one may be too old to be kept
         # written before it is passed on: after a crash it may be lost, but it can't run twice
         executes = header["msg_type"] == "execute_request"
         started = {"execute": msg_id, "at": self.journal.next} if executes else {}
         self.event(ack=msg_id, **started)
-        self.seen[msg_id] = None
-        if len(self.seen) > _SEEN:
-            del self.seen[next(iter(self.seen))]
+        self.cells.take(msg_id)
         if executes:
-            self.has_run = True
-            self.running[msg_id] = self.active_at = time.time()
-            self.executions.append((msg_id, started["at"]))
+            self.has_run, self.active_at = True, time.time()
+            self.cells.begin(msg_id, started["at"])
         self.sockets[channel].send_multipart([_DELIMITER, b"", *parts], copy=False)
 
     def receive(self, channel: int, limit: int = 64) -> None:
@@ -263,9 +216,9 @@ class Kernel:
                 continue
             if self.mark and channel == wire.IOPUB:
                 continue  # the agent before us has it
-            if self.running and channel == wire.SHELL:
+            if self.cells.running and channel == wire.SHELL:
                 parent = json.loads(bytes(parts[1])).get("msg_id")
-                if (began := self.running.pop(parent, None)) is not None:
+                if (began := self.cells.running.get(parent)) is not None:
                     self._finish(parent, began, _outcome(parts))
             self._keep(channel, parts)
 
@@ -288,9 +241,9 @@ class Kernel:
             self.handed_over = True
         if channel == wire.SHELL:
             for msg_id in self._probe.pop(parent, ()):
-                if self.running.pop(msg_id, None) is not None:
+                if msg_id in self.cells.running:
                     outcome = {"status": "lost", "at": time.time()}
-                    self._ended(msg_id, outcome)
+                    self.cells.end(msg_id, outcome)
                     self.event(lost=msg_id, outcome=outcome)
         return True
 
@@ -325,7 +278,7 @@ class Kernel:
         self.unseen += time.time() - max(began, self.active_at)
         self.active_at = time.time()
         changed = self.work is not None and self.work.changed()
-        self._ended(msg_id, outcome)
+        self.cells.end(msg_id, outcome)
         self.event(finished=msg_id, files=changed, disk_full=self.journal.in_memory, outcome=outcome)
 
 

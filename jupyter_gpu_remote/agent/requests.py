@@ -45,7 +45,7 @@ def status(agent: Agent, client: Client) -> dict[str, Any]:
                 **k.facts,
                 "id": k.id,
                 "alive": k.process.alive(),
-                "running": len(k.running),
+                "running": len(k.cells.running),
                 "active": k.active_at,
             }
             for k in agent.kernels.values()
@@ -110,9 +110,9 @@ def attach(
         "next": since,
         "missed": max(0, journal.first - since),
         "end": journal.next,
-        "running": list(found.running),
-        "known": [m for m in unacknowledged if m in found.seen],
-        "executions": list(found.executions),
+        "running": list(found.cells.running),
+        "known": [m for m in unacknowledged if m in found.cells.seen],
+        "executions": list(found.cells.executions),
         "folder": ident,
         "began": began,
         "prospects": agent.prospects(),
@@ -131,17 +131,17 @@ def outcomes(agent: Agent, client: Client, cells: dict[str, str]) -> dict[str, d
     for kernel, cell in cells.items():
         if (found := agent.kernels.get(kernel)) is None:
             continue
-        if cell in found.running:
+        if cell in found.cells.running:
             told[kernel] = {"status": "running"}
-        elif cell in found.outcomes:
-            told[kernel] = found.outcomes[cell]
+        elif cell in found.cells.outcomes:
+            told[kernel] = found.cells.outcomes[cell]
     return told
 
 
 def interrupt(agent: Agent, client: Client, kernel: str, cell: str = "") -> None:
     """Interrupt what the kernel runs; given a cell, only if it is that one."""
     found = agent.keeper.kernel(kernel)
-    if not cell or cell == next(iter(found.running), ""):
+    if not cell or cell == next(iter(found.cells.running), ""):
         found.process.signal(signal.SIGINT)
 
 

@@ -123,7 +123,7 @@ class Agent:
             (self.root / "alive").touch()
 
     def _spare_due_in(self) -> float:
-        return self.keeper.spare.due_in(any(k.running for k in self.kernels.values()))
+        return self.keeper.spare.due_in(any(k.cells.running for k in self.kernels.values()))
 
     def end(self) -> End | None:
         """Return when the machine ends itself as things are; None when it does not."""
@@ -132,7 +132,7 @@ class Agent:
         worked = max((k.worked_at for k in kernels), default=0.0)
         return self.guard.end(
             Use(
-                busy=any(k.running for k in kernels),
+                busy=any(k.cells.running for k in kernels),
                 active_at=active,
                 worked_at=max(active, worked, self.load.worked_at),
                 client_at=self.client_at,
