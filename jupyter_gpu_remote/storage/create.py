@@ -12,31 +12,34 @@ _DAYS = 7
 """Days after which the parts of an upload that was cut short are deleted; they cost and nobody sees them."""
 
 
-def create_bucket(bucket: Bucket, region: str) -> str:
+def create_bucket(bucket: Bucket, region: str, days: int = 0) -> str:
     """Make a bucket and say in a line what it is like.
 
     Args:
         bucket: Its name; what is below is not made.
         region: Where; empty for the usual place of the user's account.
+        days: After how many days its files are deleted; 0 for never.
 
     Raises:
         StorageError: It can't be made.
         ConfigurationError: It is none of a cloud's.
     """
     if bucket.scheme == "s3":
-        where = _aws(bucket, region)
+        where = _aws(bucket, region, days)
     elif bucket.scheme == "gs":
-        where = _gcp(bucket, region)
+        where = _gcp(bucket, region, days)
     else:
         raise ConfigurationError(f"{bucket} is a folder of the machine.", hint="Make it there: mkdir.")
+    stay = "stay until you delete them; a lifecycle rule of the bucket can do that by age, --days N makes one"
+    if days:
+        stay = f"are deleted {days} days after they were written, by a lifecycle rule of the bucket"
     return (
         f"Made the bucket {bucket.name} in {where}: private, encrypted, tagged {_TAG}; the rest of an upload"
-        f" that was cut short is deleted after {_DAYS} days. Files stay until you delete them; a lifecycle"
-        " rule of the bucket can do that by age."
+        f" that was cut short is deleted after {_DAYS} days. Files {stay}."
     )
 
 
-def _aws(bucket: Bucket, region: str) -> str:
+def _aws(bucket: Bucket, region: str, days: int) -> str:
     from botocore.exceptions import BotoCoreError, ClientError
 
     from . import aws
@@ -53,7 +56,7 @@ def _aws(bucket: Bucket, region: str) -> str:
         )
         if server:
             return server
-        for permission, call, what in _settings():
+        for permission, call, what in _settings(days):
             action = permission
             getattr(s3, call)(Bucket=bucket.name, **what)
     except ClientError as e:
@@ -70,7 +73,7 @@ def _aws(bucket: Bucket, region: str) -> str:
     return region
 
 
-def _settings() -> list[tuple[str, str, dict[str, Any]]]:
+def _settings(days: int) -> list[tuple[str, str, dict[str, Any]]]:
     """Return permission, call and arguments for each thing that a new bucket of AWS is told."""
     private = ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets")
     encrypted = {"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}, "BucketKeyEnabled": True}
@@ -80,6 +83,10 @@ def _settings() -> list[tuple[str, str, dict[str, Any]]]:
         "Filter": {"Prefix": ""},
         "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": _DAYS},
     }
+    rules = [leftovers]
+    if days:
+        expired = {"ID": "expired", "Status": "Enabled", "Filter": {"Prefix": ""}}
+        rules.append({**expired, "Expiration": {"Days": days}})
     return [
         (
             "s3:PutBucketPublicAccessBlock",
@@ -99,14 +106,19 @@ def _settings() -> list[tuple[str, str, dict[str, Any]]]:
         (
             "s3:PutLifecycleConfiguration",
             "put_bucket_lifecycle_configuration",
-            {"LifecycleConfiguration": {"Rules": [leftovers]}},
+            {"LifecycleConfiguration": {"Rules": rules}},
         ),
     ]
 
 
-def _gcp(bucket: Bucket, region: str) -> str:
+def _gcp(bucket: Bucket, region: str, days: int) -> str:
     from . import gcp
 
+    rules: list[dict[str, Any]] = [
+        {"action": {"type": "AbortIncompleteMultipartUpload"}, "condition": {"age": _DAYS}}
+    ]
+    if days:
+        rules.append({"action": {"type": "Delete"}, "condition": {"age": days}})
     wanted: dict[str, Any] = {
         "name": bucket.name,
         "iamConfiguration": {
@@ -114,9 +126,7 @@ def _gcp(bucket: Bucket, region: str) -> str:
             "publicAccessPrevention": "enforced",
         },
         "labels": {_TAG: "storage"},
-        "lifecycle": {
-            "rule": [{"action": {"type": "AbortIncompleteMultipartUpload"}, "condition": {"age": _DAYS}}]
-        },
+        "lifecycle": {"rule": rules},
     }
     if region:
         wanted["location"] = region

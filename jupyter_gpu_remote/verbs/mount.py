@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ..errors import StorageError
+from ..errors import ConfigurationError, StorageError
 from ..model import Machine
 from ..storage.mounts import Mounts, State
 from ..storage.told import left_behind, on_its_way
@@ -41,18 +41,27 @@ def _own(desk: Desk, machine: Machine) -> Mounts | None:
     argument("what", metavar="URL:PATH", help="s3://bucket/folder:/data, gs://bucket:~/data:ro"),
     NAME,
     argument("--create", action="store_true", help="make the bucket first, private and encrypted"),
+    argument(
+        "--days", type=int, metavar="N", help="with --create: delete files N days after they are written"
+    ),
 )
-def mount(desk: Desk, what: str, name: str = "", create: bool = False) -> None:
+def mount(desk: Desk, what: str, name: str = "", create: bool = False, days: int | None = None) -> None:
     """Mount a bucket.
 
     Raises:
         StorageError: It can't be made or mounted.
+        ConfigurationError: The days mean nothing.
     """
+    if days is not None and (days < 1 or not create):
+        raise ConfigurationError(
+            "--days is a rule for a new bucket: a number of days, after --create.",
+            hint="The lifecycle rules of a bucket that exists are set in the console of its cloud.",
+        )
     wanted, machine = parse_mount(what), desk.machine(name)
     if create:
         from ..storage.create import create_bucket
 
-        desk.say(create_bucket(wanted.bucket, desk.config.region or machine.offer.region))
+        desk.say(create_bucket(wanted.bucket, desk.config.region or machine.offer.region, days or 0))
     with _mounts(desk, machine) as known:
         state = known.mount(wanted, desk.report)
     desk.report("", "")

@@ -117,6 +117,12 @@ def test_a_new_bucket_is_private_encrypted_and_tagged(amazon: Any, region: str) 
     assert amazon.head_bucket(Bucket="new-bucket")["BucketRegion"] == (region or "us-east-1")
 
 
+def test_a_new_bucket_deletes_its_files_by_age_where_that_is_wanted(amazon: Any) -> None:
+    assert "deleted 30 days after" in create_bucket(Bucket("s3", "new-bucket"), "", days=30)
+    _, rule = amazon.get_bucket_lifecycle_configuration(Bucket="new-bucket")["Rules"]
+    assert (rule["Status"], rule["Expiration"]) == ("Enabled", {"Days": 30})
+
+
 def test_a_bucket_that_there_is_already_is_told(amazon: Any) -> None:
     amazon.create_bucket(Bucket="new-bucket", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
     with pytest.raises(StorageError, match="was not made"):
