@@ -7,8 +7,13 @@ import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
 
-from ..agent.ignore import rules_in
+from ..agent.ignore import RULE_FILES, rules_in
 from ..agent.manifest import Outer
+
+
+def is_rules(path: str) -> bool:
+    """Return whether the file at `path` says what to ignore."""
+    return path.rpartition("/")[2] in RULE_FILES
 
 
 def rules_above(root: Path) -> Outer:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import posixpath
 import threading
 import time
 from collections.abc import Collection, Iterable, Mapping
@@ -10,23 +9,19 @@ from pathlib import Path
 
 from ..agent.changes import IN_THE_WAY
 from ..agent.folder import Folder
-from ..agent.ignore import RULE_FILES
-from ..agent.manifest import Applied, Changes, Content, Entry, Manifest, Outer
+from ..agent.manifest import Applied, Changes, Manifest, Outer
 from ..agent.watch import watch
 from ..errors import SyncError
 from ..transport.base import Transport
-from .disk import clashing, rules_above
-from .movers import Files, Mover, NoRsyncError, Progress, Rsync, Tar, rsync_here, silent
-from .plan import Pair, Plan, compare
+from .carrier import Carrier
+from .disk import clashing, is_rules, rules_above
+from .movers import Progress, silent
+from .plan import Pair, Plan, among, compare
 from .record import Record
-from .report import RemoteFolder, Report, size
+from .report import RemoteFolder, Report, sizes
 
 _ROUNDS = 6
 """Rules first, conflicts set aside, a change in between: more rounds than these are somebody else writing."""
-
-SMALL = 500_000
-SMALL_FILES = 100
-"""So many bytes in so many files ride with the changes themselves: one round trip, where rsync takes five."""
 
 
 class FolderSync:
@@ -57,8 +52,7 @@ class FolderSync:
         self._watch = watch(str(self._root))
         self._local = Folder(self._root, self._watch)
         self._remote = remote
-        self._way = (transport, self._root, remote_root, progress or silent)
-        self._mover: Mover | None = None
+        self._carrier = Carrier(transport, self._root, remote_root, progress or silent)
         self._record = Record(state_file)
         self._ident = ""
         self._lock = threading.Lock()
@@ -137,9 +131,8 @@ class FolderSync:
         with self._lock, self._record.held():
             self._look(True, outward=True)
             plan = self._plan()
-            sides = (self._here, [*plan.out, *plan.both]), (self._there, [*plan.back, *plan.both])
-        out, back = ({p: _size(side.entries.get(p)) for p in sorted(paths)} for side, paths in sides)
-        return out, back
+            here, there = self._here.entries, self._there.entries
+            return sizes([*plan.out, *plan.both], here), sizes([*plan.back, *plan.both], there)
 
     def remote_changed(self) -> None:
         """Note that something changed over there; called when the agent says so."""
@@ -152,8 +145,7 @@ class FolderSync:
 
     def _run(self, outward: bool) -> Report:
         report = Report()
-        crossing: set[str] = set()
-        tried: set[str] = set()
+        crossing, tried = set[str](), set[str]()
         self._again.clear()
         with self._record.held() as anew:
             for _ in range(_ROUNDS):
@@ -167,20 +159,20 @@ class FolderSync:
                 # a conflict crosses both ways, whichever way this run goes
                 if outward:
                     self._pull_due = self._pull_due or bool(back)
-                    back = _among(back, crossing)
+                    back = among(back, crossing)
                 else:
                     self._push_due = self._push_due or bool(out)
-                    out = _among(out, crossing)
-                rules = {p for p in (*out, *back) if _is_rules(p) and p not in tried}
+                    out = among(out, crossing)
+                rules = {p for p in (*out, *back) if is_rules(p) and p not in tried}
                 if rules:
                     # first: what new rules leave out must not look as if it were deleted
                     tried |= rules
                     out, back = [p for p in out if p in rules], [p for p in back if p in rules]
                 else:
                     # rules that could not travel leave the sides at odds about what is ignored
-                    if any(map(_is_rules, plan.out)):
+                    if any(map(is_rules, plan.out)):
                         out = [p for p in out if p in self._here.entries]
-                    if any(map(_is_rules, plan.back)):
+                    if any(map(is_rules, plan.back)):
                         back = [p for p in back if p in self._there.entries]
                 late = self._move(True, out, report) | self._move(False, back, report)
                 arrived = {*report.sent, *report.received}
@@ -268,19 +260,8 @@ class FolderSync:
         paths = [p for p in paths if p not in clashes]
         source, target = (self._here, self._there) if outward else (self._there, self._here)
         made = {p: source.entries[p] for p in paths if p in source.entries}
-        files = {p: entry for p, entry in made.items() if entry.kind == "f"}
-        need, free = sum(e.size for e in files.values()), self._there.free if outward else self._local.free()
-        if need > free:
-            raise SyncError(
-                f"{size(need)} have to be copied, and the disk {'there' if outward else 'here'} has "
-                f"{size(free)} free.",
-                hint="Make room, or name what need not travel in .gpuignore.",
-            )
-        content: Content = {}
-        if files and need <= SMALL and len(files) <= SMALL_FILES:
-            content = (self._local if outward else self._remote).read(files)
-        elif files:
-            self._carry(outward, files)
+        free = self._there.free if outward else self._local.free()
+        content = self._carrier.carry(outward, made, self._local if outward else self._remote, free)
         applied = Applied()
         if paths:
             applied = (self._remote if outward else self._local).apply(
@@ -302,16 +283,6 @@ class FolderSync:
                 report.bytes += wanted.size
         return self._refuse({**applied.refused, **clashes}, report)
 
-    def _carry(self, outward: bool, files: Files) -> None:
-        if self._mover is None:
-            rsync = rsync_here() and self._way[0].rsync_shell is not None
-            self._mover = (Rsync if rsync else Tar)(*self._way)
-        try:
-            (self._mover.push if outward else self._mover.pull)(files)
-        except NoRsyncError:
-            self._mover = Tar(*self._way)
-            self._carry(outward, files)
-
     def _refuse(self, refused: Mapping[str, str], report: Report) -> set[str]:
         """Give up on what is refused; return what only changed in the meantime, and gets one more try."""
         late = {p for p, why in refused.items() if why == IN_THE_WAY} - self._again
@@ -327,15 +298,3 @@ class FolderSync:
             if (path, why) not in self._told:
                 self._told.add((path, why))
                 report.refused[path] = why
-
-
-def _size(entry: Entry | None) -> int | None:
-    return entry.size if entry is not None and entry.kind != "d" else None
-
-
-def _is_rules(path: str) -> bool:
-    return posixpath.basename(path) in RULE_FILES
-
-
-def _among(paths: Iterable[str], roots: Collection[str]) -> list[str]:
-    return [p for p in paths if any(p == root or p.startswith(root + "/") for root in roots)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from ..agent.manifest import Entry
@@ -75,3 +75,8 @@ def _is_below(path: str, unknown: Collection[str]) -> bool:
             return True
         path = path.rpartition("/")[0]
     return False
+
+
+def among(paths: Iterable[str], roots: Collection[str]) -> list[str]:
+    """Return those of `paths` that are, or lie in, one of `roots`."""
+    return [p for p in paths if any(p == root or p.startswith(root + "/") for root in roots)]

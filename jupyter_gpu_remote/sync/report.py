@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from ..agent.manifest import Applied, Changes, Content, Manifest, Outer
+from ..agent.manifest import Applied, Changes, Content, Entry, Manifest, Outer
 
 
 class RemoteFolder(Protocol):
@@ -91,3 +91,9 @@ def size(number: int) -> str:
         if value >= 1000:
             value, unit = value / 1000, larger
     return f"{value:.0f} B" if unit == "B" else f"{value:.1f} {unit}"
+
+
+def sizes(paths: Iterable[str], entries: Mapping[str, Entry]) -> dict[str, int | None]:
+    """Return the bytes of each path that is a file, and None for folders and what is gone; sorted."""
+    found = {path: entries.get(path) for path in sorted(paths)}
+    return {path: entry.size if entry and entry.kind != "d" else None for path, entry in found.items()}

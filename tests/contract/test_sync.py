@@ -88,9 +88,9 @@ def rig(
     way: str = request.param
     transport = (ParamikoTransport if way.startswith("paramiko") else OpenSshTransport)(sshd.address)
     if way != "inline":
-        monkeypatch.setattr("jupyter_gpu_remote.sync.folders.SMALL", -1)
+        monkeypatch.setattr("jupyter_gpu_remote.sync.carrier.SMALL", -1)
     if way == "openssh-tar":
-        monkeypatch.setattr("jupyter_gpu_remote.sync.folders.rsync_here", lambda: False)
+        monkeypatch.setattr("jupyter_gpu_remote.sync.carrier.rsync_here", lambda: False)
     elif way == "openssh-rsync":
         need(rsync_here(), "rsync 3.1 or newer")
     transport.open()
