@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -11,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from .config import GpuRemote
+from .crossing import Crossing, apart
 from .errors import GpuRemoteError, KernelError
 from .fleet import Fleet
 from .group import workers_of
 from .kernel import RemoteKernel
 from .machine import LiveMachine
-from .member import Member
+from .member import MODULES, Member
 from .model import Machine
 from .registry import Registry
 
@@ -39,6 +41,8 @@ print(own, free.getsockname()[1])
 """
 _LAUNCH = "__import__('_gpu_remote.agent.launch', fromlist=['*']).torchrun"
 _TICKETS = {"distributed": "ticket.json", "ray": "ray.json"}
+TITLES = {"distributed": "Dask", "ray": "Ray"}
+"""What clusters are called, by the package that makes them."""
 
 
 class Crew:
@@ -71,6 +75,9 @@ class Crew:
         self.known: set[str] = set()
         """All that were ever met and have not been found to have ended."""
         self._failed: dict[str, float] = {}
+        self._seen: set[str] = set()
+        self._apart: list[tuple[str, str]] = []
+        self._crossing: Crossing | None = None
         self._silent: set[str] = set()
         self.engine = "distributed"
         """The package that its cluster is made by."""
@@ -126,6 +133,35 @@ class Crew:
                     said += member.sync.pull().warnings()
         return said
 
+    def start(self) -> str:
+        """Return the cell that starts a cluster in the notebook's kernel.
+
+        Raises:
+            KernelError: Machines can't reach each other, which they must for that.
+        """
+        self._seen = set()  # by now it may be otherwise
+        place = {}
+        if self._pairs(TITLES[self.engine]):
+            self._crossing = self._crossing or Crossing(self.kernel.id)
+            place = self._crossing.place(self._head)
+        return f"{MODULES[self.engine]}.start({place or ''})"
+
+    def _pairs(self, what: str) -> list[tuple[str, str]]:
+        """Return which machines can't reach which others; fail where nothing else will do."""
+        there = [self._head, *(m.live for m in self.members.values() if m.name not in self._silent)]
+        names = {live.machine.name for live in there}
+        if self._head.machine.provider == "ssh" and not names <= self._seen:
+            self._seen, self._apart = names, apart(there)
+        pairs = [(one, other) for one, other in self._apart if {one, other} <= names]
+        if pairs and what != "Dask":
+            raise KernelError(
+                f"{pairs[0][0]} can't reach {pairs[0][1]} directly, as {what} needs it.",
+                billed="All machines still run.",
+                hint="Use machines of one network that let each other in on all ports. "
+                "Dask's clusters do without: what they say goes through this computer.",
+            )
+        return pairs
+
     def join(self, needs: Any) -> None:
         """Have all machines work for the cluster of the notebook's kernel, if there is one.
 
@@ -135,8 +171,25 @@ class Crew:
         ticket = self.ticket()
         for member in [] if ticket else self.members.values():
             member.forget()
-        if ticket:
-            self._answering(lambda member: member.join(self.engine, ticket, needs))
+        if not ticket:
+            return
+        pairs, through = self._pairs(TITLES[self.engine]), None
+        if self.engine == "distributed":
+            crossing = self._crossing or Crossing(self.kernel.id)
+            if f"//{crossing.place(self._head)['host']}:" in json.loads(ticket)["address"]:
+                self._crossing = through = crossing
+                crossing.keep([self._head, *(member.live for member in self.members.values())])
+            elif pairs:
+                raise KernelError(
+                    f"{pairs[0][0]} can't reach {pairs[0][1]} directly, as the Dask cluster expects it.",
+                    billed="All machines still run.",
+                    hint="End that: `%remote restart`. One that is started now goes through this computer.",
+                )
+        self._answering(
+            lambda member: member.join(
+                self.engine, ticket, needs, through.place(member.live) if through else None
+            )
+        )
 
     def rejoin_due(self) -> bool:
         """Return whether a machine has fallen out of the cluster, and some time has passed since the last."""
@@ -173,6 +226,7 @@ class Crew:
                 billed="They all still run.",
                 hint="Run the cell again in a minute: a machine that is lost is replaced. Or ask for fewer.",
             )
+        self._pairs("torchrun")
         machine = self._head.machine
         address, port = (
             self._head.transport.run([machine.python, "-c", _FREE]).check().stdout.decode().split()
@@ -207,6 +261,8 @@ class Crew:
 
     def close(self) -> None:
         """Let go of all; what they do goes on."""
+        if self._crossing is not None:
+            self._crossing.close()
         while self.members:
             self.members.popitem()[1].close()
 

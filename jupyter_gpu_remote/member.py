@@ -148,12 +148,14 @@ class Member:
             with suppress(GpuRemoteError, TimeoutError):
                 self.execution.future.result(_STOP_LIMIT)
 
-    def join(self, engine: str, ticket: bytes, needs: Any) -> None:
+    def join(self, engine: str, ticket: bytes, needs: Any, crossing: Mapping[str, str] | None) -> None:
         """Have it work for a cluster, with the notebook's packages of now."""
         key = f"{json.loads(ticket)['id']} {needs.key if needs else ''}"
         if key == self._joined and self.execution is not None and not self.execution.future.done():
             return
         self.stop()
+        if crossing:
+            ticket = json.dumps({**json.loads(ticket), "crossing": crossing}).encode()
         name = f"{self.kernel.id}-ticket"
         self.live.transport.run(["sh", "-c", _WRITE, "sh", name], input=ticket).check()
         file = f"__import__('os').path.expanduser('~/.gpu-remote/cluster/{name}.json')"

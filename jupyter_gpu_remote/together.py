@@ -15,11 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .config import GpuRemote
-from .crew import Crew
+from .crew import TITLES, Crew
 from .errors import ConfigurationError, GpuRemoteError
 from .fleet import Fleet
 from .group import grow, resize, wanted, workers_of
-from .member import MODULES
 from .model import Machine
 
 if TYPE_CHECKING:
@@ -29,8 +28,6 @@ _LOOK = 1.0
 """Seconds between two looks at which machines there are."""
 _REPLACED = 3
 """Machines of one notebook that are replaced without being asked for."""
-_TITLES = {"distributed": "Dask", "ray": "Ray"}
-"""What clusters are made by."""
 _LOGS = "torchrun-logs"
 _SHOWN = 200
 """Lines of a rank that are shown; its file has all."""
@@ -110,12 +107,12 @@ class Together:
         used = crew.members and self._needs and crew.engine in self._needs.names
         if not used and not config.engine:
             return
-        phase = f"starting {_TITLES[crew.engine]}"
+        phase = f"starting {TITLES[crew.engine]}"
         if not crew.ticket():
             cells.status.report(phase, "")
             self._starting = True
             try:
-                cells.carry(code=f"{MODULES[crew.engine]}.start()")
+                cells.carry(code=crew.start())
             finally:
                 self._starting = False
         cells.status.report(phase, f"on {1 + len(crew.members)} machines")

@@ -7,13 +7,12 @@ import socket
 import threading
 from pathlib import PurePosixPath
 
+from .crossing import join
 from .errors import JobError, TransportError
 from .machine import LiveMachine
 from .notebook import Notebook
-from .transport.base import Stream
 
 _NEWEST = 'ls -t -d "$1"/dask-*'
-_PIECE = 1 << 16
 _open: dict[str, int] = {}
 """The ports of this computer that lead to dashboards, by where those are."""
 
@@ -59,13 +58,4 @@ def _join(here: socket.socket, live: LiveMachine, path: str) -> None:
     with contextlib.closing(here), contextlib.suppress(OSError, TransportError):
         there = live.transport.connect_unix(path)
         with contextlib.closing(there):
-            back = threading.Thread(target=_copy, args=(there, here), name="dashboard", daemon=True)
-            back.start()
-            _copy(here, there)
-
-
-def _copy(source: socket.socket | Stream, target: socket.socket | Stream) -> None:
-    with contextlib.suppress(OSError):
-        while data := source.recv(_PIECE):
-            target.sendall(data)
-    target.close()
+            join(here, there)

@@ -75,9 +75,12 @@ class Host:
 
     Args:
         ticket: Where the scheduler is and what opens it; None: it is to run here.
+        crossing: Where others find it that can't reach this machine: ``host``, and the ``socket`` to use.
     """
 
-    def __init__(self, ticket: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, ticket: Mapping[str, Any] | None = None, crossing: Mapping[str, str] | None = None
+    ) -> None:
         # the name tells whose it is: what stands in it is read from outside
         self.folder = Path.home() / ".gpu-remote" / "cluster" / f"{os.getpid()}-{secrets.token_hex(4)}"
         self.folder.mkdir(mode=0o700, parents=True)
@@ -94,7 +97,8 @@ class Host:
             "dashboard": str(Path(get_connection_file()).with_name(f"dask-{os.getpid()}")),
             "machine": os.environ.get(MACHINE) or os.uname().nodename,
             "workers": self.workers,
-            "host": os.environ.get(ADDRESS) or own_address(),
+            "host": crossing["host"] if crossing else os.environ.get(ADDRESS) or own_address(),
+            "crossing": crossing["socket"] if crossing else "",
         }
         program = str(Path(__file__).with_name("clusterhost.py"))
         with (self.folder / "log").open("wb") as log:
@@ -185,7 +189,7 @@ class Host:
 _here: Host | None = None
 
 
-def _head() -> Host:
+def _head(crossing: Mapping[str, str] | None = None) -> Host:
     """Return the cluster whose scheduler runs here; it is started if it does not run."""
     global _here
     if _here is None or not _here.runs:
@@ -193,14 +197,18 @@ def _head() -> Host:
 
         if _here is not None:
             _here.close()
-        _here = Host()
+        _here = Host(crossing=crossing)
     return _here
 
 
-def start() -> None:
-    """Have a cluster whose scheduler runs here, for other machines to join."""
+def start(crossing: Mapping[str, str] | None = None) -> None:
+    """Have a cluster whose scheduler runs here, for other machines to join.
+
+    Args:
+        crossing: Where they find it that can't reach this machine.
+    """
     with _lock:
-        _head()
+        _head(crossing)
 
 
 def join(file: str) -> None:
@@ -222,7 +230,7 @@ def join(file: str) -> None:
         for other in _joined.values():
             other.close()
         _joined.clear()
-        host = _joined[ticket["id"]] = Host(ticket)
+        host = _joined[ticket["id"]] = Host(ticket, ticket.pop("crossing", None))
         if not host.answer():
             raise RuntimeError(host.why_not("The workers did not start"))
     print(f"{len(host.workers)} workers", flush=True)

@@ -19,6 +19,8 @@ from typing import Any
 KEEPALIVE = "11s"
 """A connection whose other end is silent for so long is dead: the least that Dask allows. The systems ask
 each other, so a task that never lets go of the interpreter is no silence."""
+_PORT = 27000
+"""The port of a scheduler that is reached through `crossing`, the first of those that such a machine has."""
 _SCHEDULER_LIMIT = 300.0
 """Seconds for which workers look for a scheduler that is gone."""
 _CLOSE_LIMIT = 2.0
@@ -45,8 +47,11 @@ async def serve(settings: Mapping[str, Any], over: Any) -> None:
     ticket = settings["ticket"]
     keys = security(ticket)
     scheduler, told = None, {}
+    first = _PORT if settings["crossing"] else 0
+    if first:
+        await _open_crossing(settings["crossing"], 1 + 2 * len(settings["workers"]))
     if not ticket["address"]:
-        at = {"host": settings["host"], "port": 0, "dashboard_address": "127.0.0.1:0"}
+        at = {"host": settings["host"], "port": first, "dashboard_address": "127.0.0.1:0"}
         scheduler = await Scheduler(protocol="tls", security=keys, **at)
         told = {"address": scheduler.address}
         await _open_dashboard(settings["dashboard"], scheduler.http_server.port)
@@ -62,6 +67,8 @@ async def serve(settings: Mapping[str, Any], over: Any) -> None:
             preload=["__mp_main__"],
             security=keys,
             host=settings["host"],
+            port=first and first + 1 + 2 * number,
+            worker_port=first and first + 2 + 2 * number,
             death_timeout=None if scheduler else _SCHEDULER_LIMIT,
             dashboard=False,
         )
@@ -97,6 +104,46 @@ async def _open_dashboard(path: str, port: int) -> None:
         await asyncio.start_unix_server(pass_on, path)
 
 
+async def _open_crossing(path: str, ports: int) -> None:
+    """Have connections to other machines go through a socket of this user, which whoever knows a way is at.
+
+    A line of JSON says what the one who connects to it wants.
+    """
+    listening: dict[tuple[str, int], Any] = {}
+    waiting: asyncio.Queue[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = asyncio.Queue()
+
+    async def go_out(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        host, port = writer.get_extra_info("sockname")[:2]
+        while True:
+            back, forth = await waiting.get()
+            with contextlib.suppress(OSError):
+                if not back.at_eof():
+                    forth.write(f"{host} {port}\n".encode())
+                    await forth.drain()
+                    break
+        await asyncio.gather(_copy(reader, forth), _copy(back, writer))
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        wish = json.loads(await reader.readline() or "{}")
+        if "next" in wish:
+            return waiting.put_nowait((reader, writer))
+        with contextlib.suppress(OSError), contextlib.closing(writer):
+            if "to" in wish:
+                back, forth = await asyncio.open_connection(*wish["to"])
+                await asyncio.gather(_copy(reader, forth), _copy(back, writer))
+            elif "listen" in wish:
+                asked = {
+                    (at, _PORT + number) for at, count in wish["listen"].items() for number in range(count)
+                }
+                for host, port in sorted(asked - listening.keys()):
+                    listening[host, port] = await asyncio.start_server(go_out, host, port)
+                writer.write(f"{ports}\n".encode())
+                await writer.drain()
+
+    Path(path).unlink(missing_ok=True)
+    listening[path, 0] = await asyncio.start_unix_server(serve, path)
+
+
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     with contextlib.suppress(OSError):
         while data := await reader.read(_LINE):
@@ -129,10 +176,12 @@ async def main() -> None:
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
     settings = json.loads(await lines.readline())
     sys.path[:] = settings["path"]
+    over = asyncio.ensure_future(lines.read())
     try:
-        await serve(settings, asyncio.ensure_future(lines.read()))
+        await serve(settings, over)
     finally:
-        shutil.rmtree(settings["folder"], ignore_errors=True)
+        if over.done():  # or else the kernel is there, and says what is in the log
+            shutil.rmtree(settings["folder"], ignore_errors=True)
         if not settings["ticket"]["address"]:
             Path(settings["dashboard"]).unlink(missing_ok=True)
 

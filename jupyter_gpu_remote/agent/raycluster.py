@@ -18,7 +18,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -42,6 +41,8 @@ class Node:
     """
 
     def __init__(self, ticket: Mapping[str, str] | None = None) -> None:
+        from ipykernel.connect import get_connection_file
+
         from .cluster import ADDRESS, own_address, visible_gpus
 
         # waits for it, where the packages are still being installed
@@ -52,12 +53,17 @@ class Node:
         own = os.environ.get(ADDRESS) or own_address()
         words = [f"--node-ip-address={own}", f"--num-gpus={len(visible_gpus())}", "--disable-usage-stats"]
         if ticket is None:
-            with socket.create_server(("", 0)) as free:
-                port = free.getsockname()[1]
+            with socket.create_server(("", 0)) as free, socket.create_server(("", 0)) as other:
+                port, for_clients = (one.getsockname()[1] for one in (free, other))
             self.ticket = {"id": self.folder.name, "address": f"{own}:{port}", "token": secrets.token_hex(32)}
-            words += ["--head", f"--port={port}", "--include-dashboard=false"]
-            # the names of its sockets must be short
-            words += [f"--temp-dir={tempfile.mkdtemp(prefix='ray-')}"]
+            words += [
+                "--head",
+                f"--port={port}",
+                "--include-dashboard=false",
+                f"--ray-client-server-port={for_clients}",
+            ]
+            # beside the kernel's sockets: a socket's name must be short
+            words += [f"--temp-dir={Path(get_connection_file()).with_name(f'ray-{os.getpid()}')}"]
         else:
             self.ticket = dict(ticket)
             words += [f"--address={self.ticket['address']}"]

@@ -182,6 +182,10 @@ class Host:
         """Put its cable in or take it out: packets get lost, and neither end is told."""
         ip(f"link set {self._plug} " + (f"master {self._site.bridge}" if plugged else "nomaster"))
 
+    def isolate(self, alone: bool) -> None:
+        """Have it reach this computer alone and no other host, or undo that."""
+        ip(f"link set {self._plug} type bridge_slave isolated " + ("on" if alone else "off"))
+
     def fill(self, full: bool) -> None:
         """Leave no room on its disk, or as much as there was."""
         disk = os.statvfs(self._disk)

@@ -169,6 +169,10 @@ class NetnsHosts(Hosts):
         """Undo `cut`."""
         self._hosts[id].plug(True)
 
+    def isolate(self, id: str, alone: bool = True) -> None:
+        """Have it not reach others that are isolated; this computer reaches it. Or undo that."""
+        self._hosts[id].isolate(alone)
+
     def fill(self, id: str) -> None:
         """Have no room left on its disk."""
         self._hosts[id].fill(True)
