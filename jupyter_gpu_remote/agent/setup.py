@@ -162,8 +162,11 @@ def make_environment(tool, new, options):
     """Build the environment at `new`; nothing is left there when that fails."""
     # certificates of the system: a machine behind a company's proxy knows that proxy's
     env = dict(os.environ, UV_SYSTEM_CERTS="1", UV_NATIVE_TLS="1", UV_NO_PROGRESS="1")
-    # uv fetches an interpreter where there is none; if it can't, the machine's own will do
-    choices = [options["interpreter"]] + ([sys.executable] if sys.version_info >= OLDEST else [])
+    # uv looks for an interpreter that fits, and fetches one where there is none; where it can't, or need not,
+    # the machine's own will do
+    own = [sys.executable] if sys.version_info >= OLDEST else []
+    fits = "%d.%d" % sys.version_info[:2] == options["interpreter"]
+    choices = own + [options["interpreter"]] if fits else [options["interpreter"]] + own
     for choice in choices:
         made = subprocess.run([tool, "venv", "--relocatable", "--clear", "--python", choice, new], env=env)
         if made.returncode == 0:
