@@ -97,10 +97,12 @@ def take_over(kernels: list[Kernel], old: Dialog) -> None:
     Raises:
         OSError, LookupError: It does not do its part.
     """
-    old.ask("pause")
+    # told before they are published, for else the old agent may not know a mark when it sees it
+    old.ask("pause", marks={k.id: k.choose_mark() for k in kernels})
     for kernel in kernels:
         kernel.take_over()
-    unmarked = old.ask("release", marks={k.id: k.make_mark() for k in kernels})
+        kernel.publish_mark()
+    unmarked = old.ask("release")
     for kernel in kernels:
         if kernel.id in unmarked:
             kernel.mark = ""  # it is frozen or deep in foreign code, and publishes nothing
@@ -111,14 +113,11 @@ class Release:
 
     Args:
         kernels: All of them.
-        marks: What each publishes to part what is ours from what is the next agent's.
     """
 
-    def __init__(self, kernels: list[Kernel], marks: dict[str, str]) -> None:
+    def __init__(self, kernels: list[Kernel]) -> None:
         self.missing: Future[list[str]] = Future()
-        self._kernels = [k for k in kernels if k.id in marks]
-        for kernel in self._kernels:
-            kernel.hand_over_at = marks[kernel.id]
+        self._kernels = [k for k in kernels if k.hand_over_at]
         self._marked_by = time.monotonic() + _MARKED
         self._quiet_at = 0.0
 

@@ -8,7 +8,7 @@ import shutil
 import signal
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from . import process
@@ -53,6 +53,11 @@ class Keeper:
         """Return the journals of the kernels that work in the folder `path`, by a name each has for good."""
         mine = [kernel for kernel in list(self.kernels.values()) if kernel.facts["cwd"] == path]
         return {f"{kernel.id}-{kernel.facts['birth'][:12]}": kernel.journal.folder for kernel in mine}
+
+    def hand_over_at(self, marks: Mapping[str, str]) -> None:
+        """Leave what kernels publish after these marks to the next agent; without one, to nobody."""
+        for kernel in self.kernels.values():
+            kernel.hand_over_at, kernel.handed_over = marks.get(kernel.id, ""), False
 
     def folder(self, path: str) -> Folder:
         """Return the one `Folder` of a path, which knows whether it has changed since it was scanned."""

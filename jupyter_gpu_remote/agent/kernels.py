@@ -38,10 +38,15 @@ _MOMENT_MS = 5
 _IDENTITY = b"agent"
 
 
-def message(msg_type: str, content: Mapping[str, Any]) -> list[bytes]:
+def new_id() -> str:
+    """Return the id for a message from the agent itself."""
+    return f"agent-{uuid.uuid4().hex}"
+
+
+def message(msg_type: str, content: Mapping[str, Any], msg_id: str = "") -> list[bytes]:
     """Return the parts of a message from the agent itself."""
     header = {
-        "msg_id": f"agent-{uuid.uuid4().hex}",
+        "msg_id": msg_id or new_id(),
         "msg_type": msg_type,
         "username": "agent",
         "session": "agent",
@@ -116,9 +121,9 @@ class Kernel:
         request = {"code": code, "silent": True, "store_history": False, "allow_stdin": False}
         self._ask("execute_request", request, wire.SHELL)
 
-    def _ask(self, msg_type: str, content: Mapping[str, Any], channel: int) -> str:
+    def _ask(self, msg_type: str, content: Mapping[str, Any], channel: int, msg_id: str = "") -> str:
         """Send a message of our own and return its id."""
-        parts = message(msg_type, content)
+        parts = message(msg_type, content, msg_id)
         self.sockets[channel].send_multipart([_DELIMITER, b"", *parts])
         return str(json.loads(parts[0])["msg_id"])
 
@@ -151,10 +156,14 @@ class Kernel:
             socket.identity = _IDENTITY
         socket.connect(f"ipc://{self.facts['base']}-{port}")
 
-    def make_mark(self) -> str:
-        """Have the kernel publish a message that parts what the old agent journals from what we do."""
-        self.mark = self._ask("kernel_info_request", {}, wire.CONTROL)
+    def choose_mark(self) -> str:
+        """Return the id of what will part what the old agent journals from what we do."""
+        self.mark = new_id()
         return self.mark
+
+    def publish_mark(self) -> None:
+        """Have the kernel publish it."""
+        self._ask("kernel_info_request", {}, wire.CONTROL, self.mark)
 
     def ask_what_is_over(self) -> None:
         """Find out which running cells ended unseen: the kernel answers this after what came before."""
@@ -200,6 +209,8 @@ class Kernel:
         """Journal what the kernel has sent, up to `limit` messages."""
         socket = self.sockets[channel]
         for _ in range(limit):
+            if channel == wire.IOPUB and self.handed_over:
+                return  # the rest is for the next agent
             try:
                 frames = socket.recv_multipart(_NOW, copy=False)
             except zmq.Again:
@@ -210,8 +221,6 @@ class Kernel:
                 continue  # says that we are subscribed, not that the kernel has started
             self.heard = True
             self.worked_at = time.time()
-            if channel == wire.IOPUB and self.handed_over:
-                return  # the rest is for the next agent
             if self._is_ours(channel, parts):
                 continue
             if self.mark and channel == wire.IOPUB:

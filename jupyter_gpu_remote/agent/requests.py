@@ -186,14 +186,18 @@ def mounts(
     return agent.mounts.look(hurry, queues)
 
 
-def pause(agent: Agent, client: Client) -> None:
-    """Take no more requests from anybody else: a newer agent is about to take over."""
-    agent.pause(client)
+def pause(agent: Agent, client: Client, marks: dict[str, str]) -> None:
+    """Take no more requests from anybody else: a newer agent is about to take over.
+
+    Args:
+        marks: What each kernel will publish to part what is ours from what is the newer agent's.
+    """
+    agent.pause(client, marks)
 
 
-def release(agent: Agent, client: Client, marks: dict[str, str]) -> Future[list[str]]:
+def release(agent: Agent, client: Client) -> Future[list[str]]:
     """Journal what each kernel publishes before its mark, then stop; tell whose mark did not come."""
-    return agent.release(marks)
+    return agent.release()
 
 
 def quit(agent: Agent, client: Client) -> None:

@@ -242,6 +242,7 @@ class Agent:
             client.socket.close()
         if client is self._heir:
             self._heir = self._release = None
+            self.keeper.hand_over_at({})
             for other in self.clients.values():
                 self._watch(other)
 
@@ -293,13 +294,14 @@ class Agent:
         self.mounts.quit()
         self.running = False
 
-    def pause(self, heir: Client) -> None:
-        """Hear nobody but `heir` until it has taken over, or is gone."""
+    def pause(self, heir: Client, marks: dict[str, str]) -> None:
+        """Hear nobody but `heir` until it has taken over, or is gone; after `marks` kernels are its own."""
         self._heir = heir
+        self.keeper.hand_over_at(marks)
         for client in self.clients.values():
             self._watch(client)
 
-    def release(self, marks: dict[str, str]) -> Future[list[str]]:
+    def release(self) -> Future[list[str]]:
         """Stop once everything is journaled that each kernel publishes before its mark."""
-        self._release = Release(list(self.kernels.values()), marks)
+        self._release = Release(list(self.kernels.values()))
         return self._release.missing

@@ -11,11 +11,13 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from jupyter_gpu_remote.agent import wire
-from jupyter_gpu_remote.agent.handover import Dialog
+from jupyter_gpu_remote.agent.handover import Dialog, found_kernels, subscribe, take_over
+from jupyter_gpu_remote.agent.kernels import Kernel
 from jupyter_gpu_remote.errors import KernelDiedError, KernelError, KernelStartError
 from jupyter_gpu_remote.kernel import Execution, Message
 from tests.agent_rig import Agents, Seen, gone
@@ -248,6 +250,30 @@ def test_an_upgrade_loses_and_doubles_nothing_and_keeps_kernels(agents: Agents) 
     assert execution.future.result(60)["status"] == "ok"
     assert printed(seen, execution) == [str(i) for i in range(5000)]
     assert seen.value("x") == "5"
+
+
+class Slow(Dialog):
+    """A way to an old agent that hears late that it is to end."""
+
+    kernel: Kernel
+
+    def ask(self, op: str, **arguments: Any) -> Any:
+        if op == "release":
+            published, mark = self.kernel.sockets[wire.IOPUB], self.kernel.mark.encode()
+            wait_for(lambda: published.poll(100) and mark in b"".join(published.recv_multipart()), "the mark")
+            super().ask("ping")
+        return super().ask(op, **arguments)
+
+
+def test_an_old_agent_that_hears_late_of_its_end_knows_where_that_is(agents: Agents) -> None:
+    assert agents.kernel().value("1") == "1"
+    kernels = found_kernels(agents.root, Path(agents.facts["socket"]).parent)
+    subscribe(kernels)
+    with Slow(agents.facts["socket"], 30) as old:
+        (old.kernel,) = kernels
+        take_over(kernels, old)
+    assert old.kernel.mark
+    old.kernel.disconnect()
 
 
 def test_cells_sent_during_an_upgrade_all_run_once(agents: Agents) -> None:
