@@ -137,25 +137,27 @@ class RemoteCells:
             self.status.report("")
         if notebook.sync is not None and config.sync and self._transfer(notebook.sync.push):
             self.local.wants.folder_changed()
-        if together := self._with_others(config):
-            cell = together.before(config, cell)
+        together, code = self._with_others(config), cell
+        if together:
+            code = together.before(config, cell)
         if config.detach:
             from .detached import detach
 
-            self._job = detach(self, config, cell, self._sweep)
+            crew = together.for_job() if together else None
+            self._job = detach(self, config, cell, self._sweep, code, crew)
             return None
         assert notebook.kernel is not None and self.exchange is not None
         needs = functools.partial(self.local.wants.current, config.env)
         put, get = options.names(config.in_), options.names(config.out)
         if self._sweep is None:
-            outgoing = self.exchange.pack(cell, put, get, config.auto_in, needs)
+            outgoing = self.exchange.pack(code, put, get, config.auto_in, needs)
         else:
             self._sweep.begin(config, notebook.folder, _warn)
             outgoing = self._sweep.pack(self.exchange, put, get, config.auto_in, needs)
-            cell = self._sweep.code
+            code = self._sweep.code
         self.status.end_progress()
         execution = notebook.kernel.execute(
-            cell,
+            code,
             begin=lambda execution: self.relay.begin(execution, whole),
             buffers=outgoing.parts,
             allow_stdin=self.relay.can_ask,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +19,7 @@ from .kernel import RemoteKernel
 from .machine import LiveMachine
 from .member import MODULES, Member
 from .model import Machine
+from .ranks import launch
 from .registry import Registry
 
 _AGAIN = 60.0
@@ -27,19 +27,6 @@ _AGAIN = 60.0
 _REJOIN = 10.0
 """Seconds between two attempts to have machines join again that have fallen out."""
 _READ = 'cat "$(ls -t -d "$HOME/.gpu-remote/cluster/$1"-*/"$2" | head -n 1)" </dev/null'
-_NOTE = 'umask 077; mkdir -p "$HOME/.gpu-remote/cluster"; cat > "$HOME/.gpu-remote/cluster/$1.failed"'
-_FREE = """
-import socket, sys
-free = socket.create_server(("", 0))
-probe = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-try:
-    probe.connect(("10.255.255.255", 1))
-    own = probe.getsockname()[0]
-except OSError:
-    own = "127.0.0.1"
-print(own, free.getsockname()[1])
-"""
-_LAUNCH = "__import__('_gpu_remote.agent.launch', fromlist=['*']).torchrun"
 _TICKETS = {"distributed": "ticket.json", "ray": "ray.json"}
 TITLES = {"distributed": "Dask", "ray": "Ray"}
 """What clusters are called, by the package that makes them."""
@@ -56,6 +43,7 @@ class Crew:
         config: The user's settings.
         registry: Where the machines are written down.
         warn: Told what becomes of machines, from any thread.
+        job: A name, where they are to work for a job of the notebook, whose kernel is known later.
     """
 
     def __init__(
@@ -67,8 +55,12 @@ class Crew:
         config: GpuRemote,
         registry: Registry,
         warn: Callable[[str], None],
+        job: str = "",
     ) -> None:
-        self._head, self.kernel = head, kernel
+        self._head, self._notebook_s = head, kernel
+        self.kernel: RemoteKernel | None = None if job else kernel
+        """The kernel there that they work for."""
+        self.id = job or kernel.id
         self._folder, self._synced, self._config, self._registry = folder, synced, config, registry
         self._warn = warn
         self.members: dict[str, Member] = {}
@@ -81,6 +73,10 @@ class Crew:
         self._silent: set[str] = set()
         self.engine = "distributed"
         """The package that its cluster is made by."""
+        self.needs: Any = None
+        """The packages that the notebook needs."""
+        self.waits = bool(job)
+        """Whether there may soon be a cluster that nobody has told of."""
         self._rejoined = 0.0
 
     def meet(self) -> bool:
@@ -93,7 +89,7 @@ class Crew:
         new = [m for name, m in there.items() if name not in self.members and name not in waits]
 
         def connect(machine: Machine) -> Member:
-            kernel_id = f"beside-{self.kernel.id}"
+            kernel_id = f"beside-{self.id}"
             where = self._folder, self._synced, self._config, self._registry
             member = Member(machine, kernel_id, *where)
             member.on_leaving = self._leave
@@ -142,7 +138,7 @@ class Crew:
         self._seen = set()  # by now it may be otherwise
         place = {}
         if self._pairs(TITLES[self.engine]):
-            self._crossing = self._crossing or Crossing(self.kernel.id)
+            self._crossing = self._crossing or Crossing(self.id)
             place = self._crossing.place(self._head)
         return f"{MODULES[self.engine]}.start({place or ''})"
 
@@ -162,20 +158,17 @@ class Crew:
             )
         return pairs
 
-    def join(self, needs: Any) -> None:
-        """Have all machines work for the cluster of the notebook's kernel, if there is one.
-
-        Args:
-            needs: The packages that the notebook needs.
-        """
+    def join(self) -> None:
+        """Have all machines work for the cluster of the notebook's kernel, if there is one."""
         ticket = self.ticket()
         for member in [] if ticket else self.members.values():
             member.forget()
         if not ticket:
             return
+        self.waits = False
         pairs, through = self._pairs(TITLES[self.engine]), None
         if self.engine == "distributed":
-            crossing = self._crossing or Crossing(self.kernel.id)
+            crossing = self._crossing or Crossing(self.id)
             if f"//{crossing.place(self._head)['host']}:" in json.loads(ticket)["address"]:
                 self._crossing = through = crossing
                 crossing.keep([self._head, *(member.live for member in self.members.values())])
@@ -187,7 +180,7 @@ class Crew:
                 )
         self._answering(
             lambda member: member.join(
-                self.engine, ticket, needs, through.place(member.live) if through else None
+                self.engine, ticket, self.needs, through.place(member.live) if through else None
             )
         )
 
@@ -201,24 +194,16 @@ class Crew:
 
     def ticket(self) -> bytes:
         """Return what opens the cluster of the notebook's kernel; empty where there is none."""
-        kernels = self.kernel.request("status")["kernels"]
-        for pid in (str(kernel["pid"]) for kernel in kernels if kernel["id"] == self.kernel.id):
+        kernels = self.kernel.request("status")["kernels"] if self.kernel else ()
+        for pid in (
+            str(kernel["pid"]) for kernel in kernels if self.kernel and kernel["id"] == self.kernel.id
+        ):
             done = self._head.transport.run(["sh", "-c", _READ, "sh", pid, _TICKETS[self.engine]])
             return done.stdout if not done.returncode else b""
         return b""
 
-    def launch(self, script: str, name: str, count: int, needs: Any) -> str:
-        """Run a script on `count` machines as ``torchrun`` does.
-
-        Args:
-            script: Its source.
-            name: What the launch is called.
-            count: How many machines take part; the first is the notebook's own.
-            needs: The packages that the notebook needs.
-
-        Returns:
-            The cell to run in the notebook's kernel; it fails when a machine fails.
-        """
+    def launch(self, script: str, name: str, count: int) -> str:
+        """Run a script on `count` machines; see `ranks.launch`."""
         members = [m for m in self.members.values() if m.name not in self._silent][: count - 1]
         if 1 + len(members) < count:
             raise KernelError(
@@ -227,40 +212,23 @@ class Crew:
                 hint="Run the cell again in a minute: a machine that is lost is replaced. Or ask for fewer.",
             )
         self._pairs("torchrun")
-        machine = self._head.machine
-        address, port = (
-            self._head.transport.run([machine.python, "-c", _FREE]).check().stdout.decode().split()
-        )
-        if machine.provider == "local":
-            address = "127.0.0.1"
-
-        def code(number: int) -> str:
-            return f"{_LAUNCH}({script!r}, {name!r}, {number}, {1 + len(members)}, {address!r}, {port})"
-
-        def take_part(number: int, member: Member) -> None:
-            try:
-                member.stop()
-                member.run(code(number), needs)
-                assert member.execution is not None
-                reply = member.execution.future.result()
-                failed = reply["evalue"] if reply["status"] == "error" else ""
-                interrupted = reply.get("ename") == "KeyboardInterrupt"
-            except GpuRemoteError as e:
-                failed, interrupted = f"{member.name} takes no part any more: {e.message}", False
-            if failed and not interrupted:
-                with suppress(GpuRemoteError):
-                    self._head.transport.run(["sh", "-c", _NOTE, "sh", name], input=failed.encode())
-
-        for number, member in enumerate(members, 1):
-            threading.Thread(target=take_part, args=(number, member), daemon=True).start()
-        return code(0)
+        return launch(self._head, self._notebook_s, members, script, name, self.needs)
 
     def stop(self) -> None:
         """Interrupt what runs on all, and wait for its end."""
         self._answering(Member.stop)
 
+    def end(self, sync: bool) -> None:
+        """End what a job had on all, after fetching their files if the folder is kept the same."""
+        self.stop()
+        for warning in self.pull() if sync else ():
+            self._warn(warning)
+        self._answering(lambda member: member.kernel.request("stop", kernel=member.kernel.id))
+        self.close()
+
     def close(self) -> None:
         """Let go of all; what they do goes on."""
+        self.kernel = None
         if self._crossing is not None:
             self._crossing.close()
         while self.members:

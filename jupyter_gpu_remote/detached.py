@@ -27,6 +27,7 @@ from .verbs.outcome import described
 
 if TYPE_CHECKING:
     from .cells import RemoteCells
+    from .crew import Crew
     from .environment import Needs
     from .sweeps import Request as Sweep
 
@@ -36,8 +37,18 @@ _TITLE = 60
 """Characters."""
 
 
-def detach(cells: RemoteCells, config: GpuRemote, cell: str, sweep: Sweep | None = None) -> Job:
+def detach(
+    cells: RemoteCells, config: GpuRemote, cell: str, sweep: Sweep | None, code: str, crew: Crew | None
+) -> Job:
     """Start a cell as a job; the notebook is attached to its machine, and its folder is there.
+
+    Args:
+        cells: The notebook's.
+        config: The settings of the cell.
+        cell: The cell as it is written.
+        sweep: What it is swept over, if it is.
+        code: What is run over there.
+        crew: The machines beside the notebook's that work for it.
 
     The variables that the cell reads go with it, from here, or from the notebook's kernel over there; what
     it binds stays in the kernel of its own, unless --out says otherwise.
@@ -45,7 +56,7 @@ def detach(cells: RemoteCells, config: GpuRemote, cell: str, sweep: Sweep | None
     notebook = cells.notebook
     assert notebook.live is not None
     line = StatusLine(for_shell(cells.shell))
-    lent = _lent(cells, sweep.reads if sweep else cell) if config.auto_in else None
+    lent = _lent(cells, sweep.reads if sweep else code) if config.auto_in else None
     listener = Beside(cells.relay)
     put, get = options.names(config.in_), options.names(config.out)
 
@@ -55,7 +66,7 @@ def detach(cells: RemoteCells, config: GpuRemote, cell: str, sweep: Sweep | None
     def pack(exchange: Exchange) -> Outgoing:
         needs = functools.partial(cells.local.wants.current, config.env)
         if sweep is None:
-            outgoing = exchange.pack(cell, put, get, config.auto_in, needs)
+            outgoing = exchange.pack(code, put, get, config.auto_in, needs)
         else:
             outgoing = sweep.pack(exchange, put, get, config.auto_in, needs)
         if lent is not None:
@@ -64,34 +75,36 @@ def detach(cells: RemoteCells, config: GpuRemote, cell: str, sweep: Sweep | None
 
     def sent(run: Running, execution: Execution) -> None:
         listener.remote = run.kernel
+        if crew is not None:
+            crew.kernel = run.kernel
         cells.relay.begin(execution, whole=True)
 
     def ended(job: Job, run: Running) -> None:
         cells.relay.end(run.execution)
+        if crew is not None:
+            crew.end(config.sync)
         if sweep is not None:
             sweep.finish(cells.shell.user_ns)
         saved = _bring(notebook, config, job, run.execution)
         line.end(" · ".join(filter(None, (described(job.row), saved, run.problem))))
 
-    job = begin(
-        notebook.live.machine,
-        config,
-        notebook.registry,
-        Work(
-            sweep.code if sweep else cell,
-            title_of(cell),
-            notebook.key,
-            notebook.folder,
-            cells.shell.user_ns,
-            pack,
-            imports=lent.imports if lent else {},
-            elsewhere=lent.names if lent else (),
-            cell_id=_cell_id(cells),
-        ),
-        listener,
-        sent,
-        ended,
+    work = Work(
+        sweep.code if sweep else code,
+        title_of(cell),
+        notebook.key,
+        notebook.folder,
+        cells.shell.user_ns,
+        pack,
+        imports=lent.imports if lent else {},
+        elsewhere=lent.names if lent else (),
+        cell_id=_cell_id(cells),
     )
+    try:
+        job = begin(notebook.live.machine, config, notebook.registry, work, listener, sent, ended)
+    except BaseException:
+        if crew is not None:
+            crew.end(False)
+        raise
     if not job.row.ended:
         line.end(f"job {job.id} runs on {job.machine}")
     return job

@@ -25,7 +25,7 @@ from .synced import open_sync, remote_folder_of
 
 _UP_LIMIT = 120.0
 """Seconds for a machine to be at work, its packages being there."""
-_ANSWER_LIMIT = 5.0
+ANSWER_LIMIT = 5.0
 """Seconds after which a machine that does not answer is not waited for."""
 _STOP_LIMIT = 10.0
 _WRITE = 'umask 077; mkdir -p "$HOME/.gpu-remote/cluster"; cat > "$HOME/.gpu-remote/cluster/$1.json"'
@@ -92,7 +92,7 @@ class Member:
     def answers(self) -> bool:
         """Return whether the machine answers within seconds."""
         try:
-            self.kernel.request("status", _ANSWER_LIMIT)
+            self.kernel.request("status", ANSWER_LIMIT)
         except GpuRemoteError:
             return False
         return True

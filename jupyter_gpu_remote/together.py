@@ -12,7 +12,7 @@ import threading
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .config import GpuRemote
 from .crew import TITLES, Crew
@@ -43,7 +43,7 @@ class Together:
     def __init__(self, cells: RemoteCells) -> None:
         self._cells = cells
         self._crew: Crew | None = None
-        self._needs: Any = None
+        self._jobs: list[Crew] = []
         self._config = cells.config
         self._lost = 0
         self._launched = ""
@@ -68,9 +68,9 @@ class Together:
             raise ConfigurationError(
                 f"There is no engine {config.engine!r}.", hint="There is --engine ray, or else it is Dask."
             )
-        if config.engine and (config.launch or config.sweep):
+        if config.engine and (config.launch or config.sweep or config.detach):
             raise ConfigurationError(
-                "--engine ray is for cells that use Ray; sweeps and launches do without.",
+                "--engine ray is for cells that use Ray, not for sweeps, launches and detached cells.",
                 hint="Leave it out.",
             )
         cells, notebook = self._cells, self._cells.notebook
@@ -85,12 +85,15 @@ class Together:
                 say = resize(head, wanted(config), config, notebook.registry, cells.status.report)
                 cells.status.report("", "")
                 print(say, flush=True)
-            crew = self._meet(head)
+            crew = self._meet(config.detach)
             crew.push()
-            self._needs = cells.local.wants.current(config.env)
+            crew.needs = cells.local.wants.current(config.env)
             if config.launch:
-                cell = self._launch(crew, cell, wanted(config) or 1 + len(crew.members))
-            else:
+                crew.waits = False
+                name = f"{time.strftime('%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+                cell = crew.launch(cell, name, wanted(config) or 1 + len(crew.members))
+                self._launched = "" if config.detach else name
+            elif not config.detach:
                 self._start(crew, config)
         if self._keeper is None:
             self._keeper = threading.Thread(target=self._keep, name="machines beside", daemon=True)
@@ -104,7 +107,7 @@ class Together:
             crew.engine = "ray"
         if config.sweep:
             crew.engine = "distributed"
-        used = crew.members and self._needs and crew.engine in self._needs.names
+        used = crew.members and crew.needs and crew.engine in crew.needs.names
         if not used and not config.engine:
             return
         phase = f"starting {TITLES[crew.engine]}"
@@ -116,12 +119,12 @@ class Together:
             finally:
                 self._starting = False
         cells.status.report(phase, f"on {1 + len(crew.members)} machines")
-        crew.join(self._needs)
+        crew.join()
         cells.status.report("", "")
 
-    def _launch(self, crew: Crew, cell: str, count: int) -> str:
-        self._launched = f"{time.strftime('%m%d-%H%M%S')}-{secrets.token_hex(2)}"
-        return crew.launch(cell, self._launched, count, self._needs)
+    def for_job(self) -> Crew:
+        """Return the machines that were prepared for the job that is about to begin."""
+        return self._jobs[-1]
 
     def end_of_sweep(self) -> None:
         """Delete the machines that were launched for a sweep, and those in their place."""
@@ -173,21 +176,27 @@ class Together:
     def close(self) -> None:
         """Let go of all machines; they go on."""
         self._over.set()
-        if self._crew is not None:
-            self._crew.close()
+        for crew in (self._crew, *self._jobs):
+            if crew is not None:
+                crew.close()
 
-    def _meet(self, head: Machine) -> Crew:
+    def _meet(self, job: bool) -> Crew:
         notebook = self._cells.notebook
         assert notebook.live is not None and notebook.kernel is not None
         if self._crew is not None and self._crew.kernel is not notebook.kernel:
             self._crew.close()
             self._crew = None
-        if self._crew is None:
-            synced = notebook.sync is not None
-            where = notebook.live, notebook.kernel, notebook.folder, synced
-            self._crew = Crew(*where, notebook.config, notebook.registry, _warn)
-        self._crew.meet()
-        return self._crew
+        crew = None if job else self._crew
+        if crew is None:
+            where = notebook.live, notebook.kernel, notebook.folder, notebook.sync is not None
+            name = f"job-{secrets.token_hex(6)}" if job else ""
+            crew = Crew(*where, notebook.config, notebook.registry, _warn, name)
+            if job:
+                self._jobs = [*(other for other in self._jobs if other.members), crew]
+            else:
+                self._crew = crew
+        crew.meet()
+        return crew
 
     # -- in a thread of its own -----------------------------------------------------------------------
 
@@ -198,17 +207,23 @@ class Together:
                 self._look()
 
     def _look(self) -> None:
-        crew, notebook = self._crew, self._cells.notebook
-        if crew is None or notebook.live is None or not self._lock.acquire(blocking=False):
+        notebook = self._cells.notebook
+        if notebook.live is None or not self._lock.acquire(blocking=False):
             return
         try:
             head = notebook.live.machine
-            gone = [name for name in crew.known if notebook.registry.get(name).state.final]
-            crew.known.difference_update(gone)
-            with suppress(GpuRemoteError, OSError):
-                if crew.meet() or crew.rejoin_due():
-                    crew.push()
-                    crew.join(self._needs)
+            crews = [
+                crew for crew in (self._crew, *self._jobs) if crew is not None and crew.kernel is not None
+            ]
+            known = set[str]().union(*(crew.known for crew in crews))
+            gone = [name for name in known if notebook.registry.get(name).state.final]
+            for crew in crews:
+                crew.known.difference_update(gone)
+                with suppress(GpuRemoteError, OSError):
+                    if new := crew.meet() or crew.rejoin_due():
+                        crew.push()
+                    if new or crew.waits:
+                        crew.join()
         finally:
             self._lock.release()
         self._replace(head, gone)

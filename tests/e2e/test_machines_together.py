@@ -14,7 +14,7 @@ from jupyter_gpu_remote.providers.base import load_provider
 from jupyter_gpu_remote.registry import Registry
 from tests.agent_rig import gone
 from tests.conftest import wait_for
-from tests.notebooks import Notebook, notebook
+from tests.notebooks import Notebook, Ran, notebook
 
 SEE = """
 import time
@@ -92,6 +92,36 @@ def test_a_rank_that_is_killed_ends_the_launch_with_its_name_and_last_words(book
     assert ran.error.startswith("RankFailed: Rank 1 on "), ran.error
     assert "was killed by SIGKILL" in ran.error and "no such layer" in ran.error
     assert "rank 0 of 2: 3.0" in ran.text
+
+
+def detached(book: Notebook, code: str, options: str, until: str) -> Ran:
+    """Run a cell as a job, until its line says that it is done and its output has something."""
+    request = book.send(f"%%remote --detach {options}\n{code}")
+    ran = book.wait(request)
+    assert not ran.error, ran
+
+    def is_over(ran: Ran) -> bool:
+        lines = [content["data"]["text/plain"] for content in ran.of("update_display_data")]
+        return until in ran.text and any("done" in line or "failed" in line for line in lines)
+
+    return book.wait(request, until=is_over, so_far=Ran(messages=ran.messages))
+
+
+def test_a_detached_cell_has_all_machines_and_leaves_those_of_the_notebook_alone(book: Notebook) -> None:
+    assert book.remote(f"client = remote_client()\n{SEE}\nprint(len(see(set(), 2)))").text == "2\n"
+    pids = "print(sorted(client.run(os.getpid).values()))"
+    before = book.remote(f"import os\n{pids}").text
+    ran = detached(book, f"{SEE}\nprint(len(see(set(), 2)), 'machines')", "", "2 machines")
+    assert ran.text == "2 machines\n"
+    assert book.remote(pids).text == before
+
+
+def test_a_launch_is_detached(book: Notebook) -> None:
+    pytest.importorskip("torch")
+    before = set(book.folder.glob("torchrun-logs/*/rank-1.txt"))
+    code = f"{TRAINING}dist.destroy_process_group()\n"
+    assert "rank 0 of 2: 3.0\n" in detached(book, code, "--launch torchrun", "rank 0").text
+    assert len(set(book.folder.glob("torchrun-logs/*/rank-1.txt")) - before) == 1
 
 
 def test_an_interrupt_ends_all_ranks(book: Notebook) -> None:
