@@ -87,8 +87,8 @@ class _Busy:
     def map(self, function: object, programs: Sequence[object], *args: Any, **options: Any) -> list[_Busy]:
         return [self] * len(programs)
 
-    def add_done_callback(self, callback: object) -> None:
-        pass
+    def done(self) -> bool:
+        return False
 
     def cancel(self, futures: object, force: bool) -> None:
         pass

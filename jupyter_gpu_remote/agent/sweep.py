@@ -7,15 +7,16 @@ what is the user's: limits, results, the table.
 from __future__ import annotations
 
 import contextlib
-import queue
+import pickle
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import trial as trialmodule
-from . import trialplace
+from . import trialplace, trialreports
 from .outcome import is_killed, value_of, why
 from .results import CANCELLED, FAILED, RUNNING, TIMED_OUT, WAITING, Trial, log_of
 from .trial import Program
@@ -25,10 +26,8 @@ if TYPE_CHECKING:
 
     from .propose import Proposals
 
-_TURN = 0.1
-"""Seconds between looks at what is due."""
-_TOGETHER = 0.03
-"""Seconds for more news to come: results are cheaper to fetch together."""
+_TURN, _EACH = 0.03, 1e-6
+"""Seconds between looks at what has come and what is due, and more for each trial that is to be looked at."""
 _FASTEST, _SLOWEST, _SHARE = 0.25, 2.0, 1 / 60
 """Seconds between two updates of the table, and their share of the time that the sweep has taken: what is
 watched for hours need not change four times a second."""
@@ -71,7 +70,7 @@ class Sweep:
         self._changed, self._ended = changed, ended
         self._futures: dict[int, Future] = {}
         self._suspects: list[Trial] = []
-        self._inbox: queue.SimpleQueue[Mapping[str, Any] | int] = queue.SimpleQueue()
+        self._inbox: deque[Mapping[str, Any]] = deque()
         self.began = time.monotonic()
         self._shown = 0.0
 
@@ -88,10 +87,10 @@ class Sweep:
         """
         import cloudpickle
 
-        for module in (trialmodule, trialplace):
+        for module in (trialmodule, trialplace, trialreports):
             cloudpickle.register_pickle_by_value(module)  # workers lack it
         topic = self._program.topic
-        self._client.subscribe_topic(topic, lambda event: self._inbox.put(event[1]))
+        self._client.subscribe_topic(topic, lambda event: self._inbox.append(event[1]))
         try:
             self._pickled = cloudpickle.dumps(self._program)
             self._share()
@@ -129,13 +128,12 @@ class Sweep:
         if not trials:
             return
         given = [(trial.number, dict(trial.params)) for trial in trials]
-        keys = [f"trial-{self._program.topic}-{trial.number}.{trial.suspected}" for trial in trials]
+        # a group of their own, of which Dask gives a worker one more than it runs, and keeps the others back
+        keys = [(f"trial-{self._program.topic}", trial.number, trial.suspected) for trial in trials]
         futures = self._client.map(
             apply, [self._shared] * len(given), given, key=keys, pure=False, retries=self._retries
         )
-        for trial, future in zip(trials, futures, strict=True):
-            self._futures[trial.number] = future
-            future.add_done_callback(lambda _, number=trial.number: self._inbox.put(number))
+        self._futures.update(zip((trial.number for trial in trials), futures, strict=True))
 
     def _propose(self) -> None:
         """Have as many trials under way as there are workers, while there is something to try."""
@@ -157,13 +155,13 @@ class Sweep:
 
     def _turn(self) -> None:
         """Take what has come, and do what is due."""
-        done = []
-        for news in self._news():
-            if isinstance(news, int):
-                done.append(news)
-            else:
-                self._heard(news)
-        self._take(done)
+        time.sleep(_TURN + len(self._futures) * _EACH)
+        # looked at before what they said is: it comes first
+        done = [number for number, future in self._futures.items() if future.done()]
+        told = {}
+        while self._inbox:
+            told.update(self._heard(self._inbox.popleft()))
+        self._take(done, told)
         self._end_late_ones()
         now = time.monotonic()
         pause = min(_SLOWEST, max(_FASTEST, (now - self.began) * _SHARE))
@@ -171,21 +169,11 @@ class Sweep:
             self._shown = now
             self._changed()
 
-    def _news(self) -> list[Mapping[str, Any] | int]:
-        news = []
-        try:
-            news.append(self._inbox.get(timeout=_TURN))
-            time.sleep(_TOGETHER)
-            while True:
-                news.append(self._inbox.get_nowait())
-        except queue.Empty:
-            return news
-
-    def _heard(self, news: Mapping[str, Any]) -> None:
-        """Take what a trial says of itself."""
+    def _heard(self, news: Mapping[str, Any]) -> dict[int, Any]:
+        """Take what a trial says of itself; return its result, if that is there."""
         trial = self._by_number[news["trial"]]
-        if trial.ended:
-            return
+        if trial.number not in self._futures:
+            return {}
         if "machine" in news:
             if trial.attempts and trial.has_log:
                 self._log(trial, b"\n[begins again]\n")
@@ -196,6 +184,7 @@ class Sweep:
             trial.reports.extend(news["reports"])
             if news["text"]:
                 self._log(trial, news["text"])
+        return {trial.number: pickle.loads(news["result"])} if "result" in news else {}
 
     def _log(self, trial: Trial, text: bytes) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -203,21 +192,19 @@ class Sweep:
             file.write(text)
         trial.has_log = True
 
-    def _take(self, numbers: Sequence[int]) -> None:
-        """Take the results of trials that have ended."""
-        futures = {n: self._futures.pop(n) for n in numbers if n in self._futures}
+    def _take(self, done: Sequence[int], told: Mapping[int, Any]) -> None:
+        """Take the results of trials that have ended: what they told, or left with their worker."""
+        futures = {number: self._futures.pop(number) for number in {*done, *told}}
         if not futures:
             return
-        good = [n for n, future in futures.items() if future.status == "finished"]
-        results = dict(zip(good, self._gathered([futures[n] for n in good]), strict=True))
+        left = [n for n, future in futures.items() if n not in told and future.status == "finished"]
+        results = {**told, **dict(zip(left, self._gathered([futures[n] for n in left]), strict=True))}
         ended = []
         for number, future in futures.items():
             trial = self._by_number[number]
             result = results.get(number)
             if result is None and future.status not in ("error", "cancelled"):
-                # what had the result is gone, and Dask runs it again
-                self._futures[number] = future
-                future.add_done_callback(lambda _, number=number: self._inbox.put(number))
+                self._futures[number] = future  # what had the result is gone, and Dask runs it again
                 continue
             if self._may_be_innocent(trial, future):
                 trial.state, trial.suspected = WAITING, trial.suspected + 1
@@ -233,7 +220,8 @@ class Sweep:
         return is_killed(future) and trial.attempts < _BLAMED and trial.suspected < 2
 
     def _gathered(self, futures: Sequence[Future]) -> list[Any]:
-        return list(self._client.gather(list(futures), errors="skip")) if futures else []
+        results = self._client.gather(list(futures), errors="skip") if futures else []
+        return list(map(pickle.loads, results))
 
     def _settle(self, trial: Trial, future: Future, result: Mapping[str, Any] | None) -> None:
         if result is not None:

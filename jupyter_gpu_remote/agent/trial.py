@@ -11,38 +11,23 @@ import asyncio
 import builtins
 import inspect
 import linecache
-import operator
-import os
-import socket
-import threading
+import pickle
 import time
 import traceback
 import types
-import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from .trialplace import Output, Place
+from .trialreports import Pulse, Reports, Stopped
 
 CELL = "<trial>"
 """The file that a cell is compiled under."""
-_FLUSH, _FIRST = 0.5, 0.05
-"""Seconds between two messages of a trial, and until the first: shorter trials have their result alone."""
 _MOST_VALUE = 4 << 20
 """Bytes of a value, pickled; of a larger one its text is kept."""
+_MOST_TOLD = 16 << 10
+"""Bytes of a result that comes with a message; Dask keeps a thousand of these."""
 _TEXT = 1000
-COMPARE: dict[str, Callable[[Any, Any], bool]] = {
-    "<": operator.lt,
-    "<=": operator.le,
-    ">": operator.gt,
-    ">=": operator.ge,
-    "==": operator.eq,
-    "!=": operator.ne,
-}
-
-
-class Stopped(BaseException):
-    """The trial is not worth going on; no `Exception`, which the user's code may catch."""
 
 
 class Program:
@@ -62,19 +47,24 @@ class Program:
     ) -> None:
         self.source, self.values, self.topic, self.folder, self.stop = source, values, topic, folder, stop
         self._code: list[types.CodeType] | None = None
+        self._pulse: Pulse | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_code": None}
+        return {**self.__dict__, "_code": None, "_pulse": None}
 
-    def __call__(self, number: int, params: Mapping[str, Any]) -> dict[str, Any]:
-        """Run a trial.
+    def __call__(self, number: int, params: Mapping[str, Any]) -> bytes:
+        """Run a trial; return what came of it, pickled, if that is too much for its last message.
 
         Raises:
             RuntimeError: It failed; its text is the traceback.
         """
         from distributed import get_worker
 
-        reports = Reports(get_worker(), self.topic, number, self.stop)
+        worker = get_worker()
+        reports = Reports(worker, self.topic, number, self.stop)
+        if self._pulse is None:
+            self._pulse = Pulse(worker.loop)
+        self._pulse.watch(reports)
         began = time.monotonic()
         with Place(self.folder) as place, Output(reports) as output:
             try:
@@ -89,9 +79,11 @@ class Program:
                 text = _told(error)
                 output.write(text)
                 raise RuntimeError(text) from None
-        took = time.monotonic() - began
-        told = {"run": reports.run, "machine": reports.machine}
-        return {"state": state, "seconds": took, **told, **_portable(value)}
+            took = time.monotonic() - began
+            told = {"run": reports.run, "machine": reports.machine}
+            result = pickle.dumps({"state": state, "seconds": took, **told, **_portable(value)})
+            reports.result = result if len(result) <= _MOST_TOLD else b""
+        return b"" if reports.result else result
 
     def _run(self, params: Mapping[str, Any], report: Callable[..., None], place: Place) -> Any:
         import cloudpickle
@@ -128,81 +120,11 @@ class Program:
         return self._code
 
 
-class Reports:
-    """What a trial tells the driver, as it runs: a few messages a second, whatever it reports.
-
-    Args:
-        worker: The Dask worker.
-        topic: Where messages go.
-        number: The trial's.
-        stop: The rule that ends it.
-    """
-
-    def __init__(
-        self, worker: Any, topic: str, number: int, stop: tuple[str, str, float, int] | None
-    ) -> None:
-        self._worker, self._topic, self._stop = worker, topic, stop
-        self.run = uuid.uuid4().hex
-        self._number = number
-        self._waiting: list[dict[str, Any]] = []
-        self._count = 0
-        self.more: Callable[[], bytes] = bytes
-        self._over = False
-        self._lock = threading.Lock()
-        self.machine = _machine(str(worker.name))
-        self._is_known = False
-        worker.loop.add_callback(worker.loop.call_later, _FIRST, self._again)
-
-    def report(self, step: float | None = None, **metrics: Any) -> None:
-        """Tell how far the trial is; see the documentation of sweeps."""
-        self._count += 1
-        told = {name: _plain(value) for name, value in metrics.items()}
-        step = self._count if step is None else _plain(step)
-        self._waiting.append({"step": step, **told})
-        if self._stop is not None:
-            name, comparison, limit, after = self._stop
-            value = told.get(name)
-            due = isinstance(step, (int, float)) and step >= after
-            # what is no number any more is not worth going on with either
-            due = due and isinstance(value, (int, float))
-            if due and (COMPARE[comparison](value, limit) or value != value):
-                raise Stopped
-
-    def _again(self) -> None:
-        if not self._over:
-            self._flush(begun=True)
-            self._worker.loop.call_later(_FLUSH, self._again)
-
-    def end(self, well: bool) -> None:
-        """Send what waits, and nothing more."""
-        self._flush(begun=not well, over=True)
-
-    def _flush(self, begun: bool, over: bool = False) -> None:
-        """Send what waits, and with it, once, that the trial has begun; that alone where `begun` says so."""
-        with self._lock:
-            if self._over:
-                return
-            self._over = over
-            waiting, self._waiting = self._waiting, []
-            message = {"trial": self._number, "run": self.run, "reports": waiting, "text": self.more()}
-            if not self._is_known and (begun or waiting or message["text"]):
-                message["machine"], self._is_known = self.machine, True
-            if waiting or message["text"] or "machine" in message:
-                self._worker.log_event(self._topic, message)
-
-
 def _takes_report(function: Callable[..., Any]) -> bool:
     try:
         return "report" in inspect.signature(function).parameters
     except (TypeError, ValueError):  # some builtins don't say what they take
         return False
-
-
-def _machine(worker: str) -> str:
-    """Return the machine of a worker, whose name is ``MACHINE:NUMBER``, and its GPU."""
-    name = worker.rpartition(":")[0] if "://" not in worker else ""
-    gpu = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-    return (name or socket.gethostname()) + (f" · GPU {gpu}" if gpu else "")
 
 
 def _shell(namespace: dict[str, Any]) -> Callable[[], Any]:
@@ -232,17 +154,6 @@ def _told(error: BaseException) -> str:
         return "".join(traceback.format_exception(type(error), error, trace))
     except Exception:  # whatever the error's own __str__ raises
         return f"{type(error).__name__}\n"
-
-
-def _plain(value: Any) -> Any:
-    """Return a figure as a plain number, and what is none as text."""
-    if value is None or isinstance(value, (bool, str)) or type(value) in (int, float):
-        return value
-    try:
-        number = value.item() if hasattr(value, "item") else float(value)
-        return number if isinstance(number, (bool, int, float, str)) else float(number)
-    except Exception:  # whatever the user's object does
-        return repr(value)[:_TEXT]
 
 
 def _portable(value: Any) -> dict[str, Any]:

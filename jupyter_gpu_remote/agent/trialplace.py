@@ -14,7 +14,7 @@ import types
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .trial import Reports
+    from .trialreports import Reports
 
 _MOST_OUTPUT = 32 << 20
 """Bytes of output that a trial's log takes."""
