@@ -1,4 +1,4 @@
-"""Leave out of a wheel what no program reads: comments, docstrings of what no user calls, descriptions.
+"""Leave out of a wheel what no program reads: comments, texts and types of what no user calls.
 
 The wheel is downloaded at the start of many a session, and most of it is Python. Every line stays on its
 line, so tracebacks and links to the sources are right; the sdist and the repository have everything.
@@ -11,11 +11,12 @@ import io
 import json
 import tokenize
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 DOCUMENTED = {"__init__.py", "config.py", "errors.py", "line.py", "magic.py", "remote.py"}
-"""Modules whose docstrings `help` shows to users."""
+"""Modules whose docstrings `help` shows to users, and whose types their type checkers read."""
 
 MAKERS = "catalog/rebuild"
 """What only those need who have a checkout; pyproject.toml leaves it out of wheels."""
@@ -26,12 +27,14 @@ Span = tuple[int, int, int, int]
 """Of a piece of source: its first line and column, its last line and column; columns in UTF-8 bytes."""
 
 
-def slim(source: str, docstrings: bool = False) -> str:
-    """Return a module without its comments and, unless they are wanted, without its docstrings."""
+def slim(source: str, documented: bool = False) -> str:
+    """Return a module without comments and, unless it is `documented`, docstrings and types of functions."""
     lines = source.encode().splitlines(keepends=True)
     spans = [(span, b"") for span in _comments(source)]
-    if not docstrings:
-        spans += _docstrings(ast.parse(source))
+    if not documented:
+        tree = ast.parse(source)
+        spans += _docstrings(tree)
+        spans += [(span, b"") for span in _types(source, tree)]
     for (first, start, last, end), instead in sorted(spans, reverse=True):
         after = lines[last][end:]
         lines[first : last + 1] = [lines[first][:start] + instead] + [b""] * (last - first)
@@ -58,6 +61,27 @@ def _docstrings(tree: ast.Module) -> Iterator[tuple[Span, bytes]]:
                 case ast.Expr(ast.Constant(str()), end_lineno=int(last), end_col_offset=int(end)):
                     needed = len(body) == 1 and not isinstance(node, ast.Module)
                     yield (one.lineno - 1, one.col_offset, last - 1, end), b"..." if needed else b""
+
+
+def _types(source: str, tree: ast.Module) -> Iterator[Span]:
+    """Find the types of arguments and results, which nothing reads: all modules put them off."""
+    lines = source.splitlines()
+    tokens = list(tokenize.generate_tokens(io.StringIO(source).readline))
+    arrows = []
+    for before, token in pairwise(tokens):
+        if token.string == "->" and token.type == tokenize.OP:
+            line, column = before.end
+            arrows.append((line, len(lines[line - 1][:column].encode())))
+    for node in ast.walk(tree):
+        match node:
+            case ast.arg(annotation=ast.expr(end_lineno=int(last), end_col_offset=int(end))):
+                yield node.lineno - 1, node.col_offset + len(node.arg.encode()), last - 1, end
+            case (
+                ast.FunctionDef(returns=ast.expr() as told) | ast.AsyncFunctionDef(returns=ast.expr() as told)
+            ):
+                line, start = max(arrow for arrow in arrows if arrow < (told.lineno, told.col_offset))
+                if told.end_lineno == line:  # or a line would end before its colon
+                    yield line - 1, start, line - 1, told.end_col_offset or 0
 
 
 def slim_package(package: Path, to: Path) -> Iterator[tuple[Path, Path]]:

@@ -66,6 +66,12 @@ def empty() -> None:
     """Nothing is done."""
 
 
+def müll(ü: dict[str, int], /, *rest: int, b: str = "->", **more: Any) -> Callable[
+    [int], None
+]:
+    return lambda x: None
+
+
 class Thing:
     """A thing."""
 
@@ -83,11 +89,16 @@ def test_a_slim_module_does_the_same_on_the_same_lines() -> None:
         (5, 'text = """'),
         (6, "  # kept"),
         (7, '"""'),
-        (11, "def empty() -> None:"),
+        (11, "def empty():"),
         (12, "    ..."),
-        (15, "class Thing:"),
-        (19, "    value: int = 1"),
+        (15, 'def müll(ü, /, *rest, b = "->", **more) -> Callable['),
+        (16, "    [int], None"),
+        (17, "]:"),
+        (18, "    return lambda x: None"),
+        (21, "class Thing:"),
+        (25, "    value: int = 1"),
     ]
+    assert slim(SOURCE, documented=True).count("->") == SOURCE.count("->")
 
 
 @pytest.mark.timeout(300)
