@@ -85,15 +85,6 @@ def test_torchrun_reduces_over_two_machines(book: Notebook) -> None:
     assert "rank 1 of 2: 3.0" in shown["text/html"]
 
 
-def test_a_rank_that_is_killed_ends_the_launch_with_its_name_and_last_words(book: Notebook) -> None:
-    pytest.importorskip("torch")
-    dies = "print('no such layer', file=sys.stderr, flush=True); os.kill(os.getpid(), 9)"
-    ran = book.remote(f"{TRAINING}if rank == 1: {dies}\ntime.sleep(600)\n", "--launch torchrun")
-    assert ran.error.startswith("RankFailed: Rank 1 on "), ran.error
-    assert "was killed by SIGKILL" in ran.error and "no such layer" in ran.error
-    assert "rank 0 of 2: 3.0" in ran.text
-
-
 def detached(book: Notebook, code: str, options: str, until: str) -> Ran:
     """Run a cell as a job, until its line says that it is done and its output has something."""
     request = book.send(f"%%remote --detach {options}\n{code}")

@@ -11,7 +11,7 @@ import pytest
 
 from jupyter_gpu_remote.registry import Registry
 from tests.e2e.test_machines_together import SEE
-from tests.notebooks import Notebook, Ran, notebook
+from tests.notebooks import Notebook, notebook
 from tests.wheels import wheel
 
 from .clouds import Aws
@@ -89,8 +89,8 @@ def own_state(two: Two, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def train(two: Two) -> Callable[..., Ran]:
-    """Run a cell under ``torchrun`` on both machines."""
+def train(two: Two) -> Callable[..., str]:
+    """Begin a cell under ``torchrun`` on both machines."""
     pytest.importorskip("torch")
     if two.book.remote("import sys; print(sys.version_info[:2])").text != f"{sys.version_info[:2]}\n":
         pytest.skip("the hosts have another Python, which PyTorch was not built for")
@@ -98,27 +98,37 @@ def train(two: Two) -> Callable[..., Ran]:
         wheel(two.book.folder / "index", name, version, code=code)
     (two.book.folder / "torch.txt").write_text("--no-index\n--find-links ./index\ntorch\n")
 
-    def train(code: str) -> Ran:
-        return two.book.remote(TRAINING + code, "--env torch.txt --machines 2 --launch torchrun")
+    def train(code: str) -> str:
+        options = "--env torch.txt --machines 2 --launch torchrun"
+        return two.book.send(f"%%remote {options}\n{TRAINING}{code}")
 
     return train
 
 
-def test_tensors_are_reduced_over_two_hosts(two: Two, train: Callable[..., Ran]) -> None:
-    ran = train("dist.destroy_process_group()\n")
-    assert not ran.error, ran
-    assert ran.text == "rank 0 of 2: 3.0\n"
+def test_tensors_are_reduced_over_two_hosts_and_a_rank_that_is_killed_is_named_with_its_host(
+    two: Two, train: Callable[..., str]
+) -> None:
+    dies = "print('no such layer', file=sys.stderr, flush=True); os.kill(os.getpid(), 9)"
+    ran = two.book.wait(
+        train(f"for step in range(10**9):\n    if rank and step == 100: {dies}\n    total()\n")
+    )
+    name, _ = two.worker
+    assert ran.text == "rank 0 of 2: 3.0\n", ran
+    assert ran.error.startswith(f"RankFailed: Rank 1 on {name} was killed by SIGKILL."), ran.error
+    assert "no such layer" in ran.error
     assert "rank 1 of 2: 3.0" in str(ran.of("display_data"))
 
 
-def test_a_rank_that_is_killed_while_they_reduce_is_named_with_its_host(
-    two: Two, train: Callable[..., Ran]
+def test_a_launch_ends_when_a_host_falls_silent(
+    two: Two, train: Callable[..., str], hosts: NetnsHosts
 ) -> None:
-    dies = "print('no such layer', file=sys.stderr, flush=True); os.kill(os.getpid(), 9)"
-    ran = train(f"for step in range(10**9):\n    if rank and step == 100: {dies}\n    total()\n")
-    name, _ = two.worker
-    assert ran.error.startswith(f"RankFailed: Rank 1 on {name} was killed by SIGKILL."), ran.error
-    assert "no such layer" in ran.error
+    name, host = two.worker
+    request = train("while True: total()\n")
+    ran = two.book.wait(request, until=lambda ran: "rank 0" in ran.text)
+    hosts.cut(host)
+    ran = two.book.wait(request, so_far=ran)
+    hosts.mend(host)
+    assert f"{name} takes no part any more" in ran.error, ran
 
 
 def test_a_machine_that_falls_silent_costs_no_result_and_comes_back(two: Two, hosts: NetnsHosts) -> None:
