@@ -17,6 +17,7 @@ from .exchange import Exchange, Outgoing
 from .group import wanted, workers_of
 from .headstart import HeadStart
 from .kernel import Execution
+from .lent import Lent
 from .localside import LocalSide, key_of
 from .model import GpuRequest, Machine
 from .notebook import Notebook
@@ -68,6 +69,7 @@ class RemoteCells:
         self._machine = ""
         self._job: Job | None = None
         self._sweep: Sweep | None = None
+        self._lent: Lent | None = None
         self._following: Following | None = None
         self._together: Together | None = None
         self._outgoing: tuple[Execution | None, Outgoing] = None, Outgoing({})
@@ -113,6 +115,7 @@ class RemoteCells:
         self._parsed[line] = request, config
         if sweeps.wanted(config) and self._sweep is None:
             self._sweep = sweeps.request(config, cell)
+            self._lent = None if config.keep or config.detach else Lent(self)
         if config.dry_run:
             from .line import show_plan
 
@@ -248,8 +251,8 @@ class RemoteCells:
                 self._sweep.bring(self.notebook.folder, self.shell.user_ns)
             raise
         finally:
-            if self._together is not None and was_run:
-                self._together.end_of_sweep()
+            if self._sweep is not None and self._lent is not None and was_run:
+                self._lent.give_back(self._together)
         if self._sweep is not None and was_run:
             self._sweep.finish(self.shell.user_ns)
         return was_run

@@ -167,7 +167,11 @@ class CellStatus:
 
     def ready(self, text: str) -> None:
         """Leave `text` and how long it took as the last word of this line, and go on in another."""
-        self._line.end(f"{text} · ready in {self.seconds:.1f} s")
+        self.done(f"{text} · ready in {self.seconds:.1f} s")
+
+    def done(self, text: str) -> None:
+        """Leave `text` as the last word of this line, and go on in another."""
+        self._line.end(text)
         self._line = StatusLine(self._place())
 
     def progress(self, done: int, total: int, what: str) -> None:

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 from .config import GpuRemote
 from .crew import TITLES, Crew
 from .errors import ConfigurationError, GpuRemoteError
-from .fleet import Fleet
 from .group import grow, resize, wanted, workers_of
 from .model import Machine
 
@@ -48,7 +47,6 @@ class Together:
         self._lost = 0
         self._launched = ""
         self._starting = False
-        self._lent: tuple[Machine, set[str]] | None = None
         self._lock = threading.RLock()
         self._over = threading.Event()
         self._keeper: threading.Thread | None = None
@@ -80,8 +78,6 @@ class Together:
             self._config = config
             there = workers_of(notebook.registry, head.name)
             if wanted(config) > 1 + len(there):
-                if config.sweep and not config.keep:
-                    self._lent = head, {machine.name for machine in there}
                 say = resize(head, wanted(config), config, notebook.registry, cells.status.report)
                 cells.status.report("", "")
                 print(say, flush=True)
@@ -126,19 +122,9 @@ class Together:
         """Return the machines that were prepared for the job that is about to begin."""
         return self._jobs[-1]
 
-    def end_of_sweep(self) -> None:
-        """Delete the machines that were launched for a sweep, and those in their place."""
-        lent, self._lent = self._lent, None
-        if lent is None:
-            return
-        registry = self._cells.notebook.registry
-        with self._lock:
-            fleet = Fleet(self._config, registry)
-            for machine in workers_of(registry, lent[0].name):
-                if machine.name not in lent[1]:
-                    self._cells.status.report("deleting", machine.name)
-                    fleet.delete(machine.name, self._cells.status.report)
-        self._cells.status.report("", "")
+    def at_rest(self) -> threading.RLock:
+        """Return what keeps it from meeting machines as long as it is held."""
+        return self._lock
 
     def after(self, sync: bool) -> None:
         """Do what follows a cell.

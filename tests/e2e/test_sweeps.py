@@ -21,13 +21,15 @@ def book(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Notebook]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("JUPYTER_GPU_REMOTE_DIR", str(tmp_path_factory.mktemp("state")))
         with notebook(tmp_path_factory.mktemp("folder")) as opened:
+            assert not opened.run(f"%remote up {LOCAL}").error
             yield opened
         delete_all_machines()
 
 
 def table(ran: Ran) -> str:
     """Return the table of a sweep as it was left."""
-    return str(ran.of("update_display_data")[-1]["data"]["text/plain"])
+    shown = [str(content["data"]["text/plain"]) for content in ran.of("update_display_data")]
+    return next(text for text in reversed(shown) if " trials: " in text)  # the status line comes after it
 
 
 def value(book: Notebook, expression: str) -> object:
@@ -128,6 +130,22 @@ def test_machines_launched_for_a_sweep_are_deleted_at_its_end(book: Notebook, mo
     assert len(list(book.folder.glob("made-*"))) == 12
     log = book.folder / str(value(book, "sweep.log[11]"))
     assert log.read_text() == "11\n"
+
+
+def test_the_machine_that_a_sweep_launched_is_deleted_at_its_end_unless_it_is_to_be_kept(
+    tmp_path: Path,
+) -> None:
+    with notebook(tmp_path) as fresh:
+        ran = fresh.remote("print('x', x)\nopen(f'made-{x}', 'w').close()\nx", f"{LOCAL} --sweep x=1,2")
+        assert not ran.error and not Registry().machines()
+        assert any(" deleted" in str(m["content"]) for m in ran.messages)
+        assert value(fresh, "sweep.value.tolist()") == [1, 2]
+        assert (tmp_path / "made-1").exists() and len(list(tmp_path.glob("sweeps/*/trial-00*.txt"))) == 2
+        assert not fresh.remote("x", f"{LOCAL} --sweep x=1,2 --keep").error
+        assert len(Registry().machines()) == 1
+        assert not fresh.remote("x", f"{LOCAL} --sweep x=1,2").error
+        assert len(Registry().machines()) == 1
+    delete_all_machines()
 
 
 def test_results_that_came_are_here_when_the_machine_is_lost(tmp_path: Path) -> None:

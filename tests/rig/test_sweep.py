@@ -1,8 +1,10 @@
-"""A sweep on three real hosts, one of which is killed without a word and one cut off for a while."""
+"""A sweep on three real hosts, one of which is killed without a word and one cut off for a minute."""
 
 from __future__ import annotations
 
+import re
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -14,15 +16,17 @@ from .clouds import Aws
 from .hosts import NetnsHosts
 
 _TRIALS = 100
-_SECONDS = 0.25
-_CUT = 15.0
+_SECONDS = 0.9
+_CUT = 60.0
+_MOST = 1.2
+"""Times the ideal: what the product promises for the machines that are alive."""
 CELL = f"import time\ntime.sleep({_SECONDS})\nreport(loss=1 / x)\nx"
 
 
-def test_each_of_a_hundred_trials_has_one_result_though_two_of_three_hosts_fail(
+def test_each_of_a_hundred_trials_has_one_result_in_time_though_two_of_three_hosts_fail(
     hosts: NetnsHosts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tests.notebooks.LIMIT", 110.0)
+    monkeypatch.setattr("tests.notebooks.LIMIT", 150.0)
     cloud = Aws(hosts, tmp_path, monkeypatch)
     folder = tmp_path / "work"
     folder.mkdir()
@@ -30,14 +34,25 @@ def test_each_of_a_hundred_trials_has_one_result_though_two_of_three_hosts_fail(
         with notebook(folder) as book:
             ran = book.run("%remote up --gpu T4 --machines 3")
             assert not ran.error, ran.error
-            _, killed, cut = (machine.provider_id.partition("/")[2] for machine in Registry().machines())
+            _, killed, cut = Registry().machines()
+            killed_id, cut_id = (machine.provider_id.partition("/")[2] for machine in (killed, cut))
             request = book.send(f"%%remote --sweep x=range(1,{_TRIALS + 1})\n{CELL}")
             ran = book.wait(
                 request, until=lambda ran: " of 100 trials · 3 running · 9" in str(ran.messages[-1])
             )
-            hosts.kill(killed)
-            hosts.cut(cut)
-            threading.Timer(_CUT, hosts.mend, (cut,)).start()
+            hosts.kill(killed_id)
+            hosts.cut(cut_id)
+            began = time.monotonic()
+            threading.Timer(_CUT, hosts.mend, (cut_id,)).start()
+            ended = int(re.findall(r"(\d+) of 100 trials", str(ran.messages[-1]))[-1])
+            ran = book.wait(
+                request, so_far=ran, until=lambda ran: "100 trials: 100 done" in str(ran.messages[-1])
+            )
+            took = time.monotonic() - began
+            # the head alone, then two machines
+            ideal = _CUT + ((_TRIALS - ended) * _SECONDS - _CUT) / 2
+            assert took <= _MOST * ideal, f"{took:.1f} s, with {ideal:.1f} s ideal"
+            print(f"{took:.1f} s, with {ideal:.1f} s ideal: {took / ideal:.2f}")
             ran = book.wait(request, so_far=ran)
             assert not ran.error, ran
             said = book.run("print(sweep.value.tolist() == list(range(1, 101)), set(sweep.state))")
