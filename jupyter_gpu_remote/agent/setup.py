@@ -149,7 +149,7 @@ def build(options):
     # what is imported for the first time is compiled, half of the time in which a kernel starts: beside the
     # agent that can be done with what the kernel imports last
     subprocess.Popen(
-        [environment(options), "-I", "-c", "import IPython"],
+        [environment(options), "-I", "-c", "import IPython, debugpy.server"],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
