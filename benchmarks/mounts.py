@@ -36,6 +36,7 @@ _SKYPILOT = (
     *("--vfs-fast-fingerprint", "--vfs-cache-max-size", "10G", "--vfs-write-back", "1s"),
     *("--rc", "--rc-no-auth"),
 )
+_OURS = (*agent_mount._FLAGS, *agent_mount._S3_FLAGS)
 _BLOCK = 1 << 20
 """Bytes that a program writes or reads at once."""
 _LIMIT = 60.0
@@ -58,7 +59,7 @@ def measure(site: Site, quick: bool) -> Figures:
         with _server(rclone, bucket.parent, folder) as url:
             config = _config(url, folder)
             opens = {
-                "remote": partial(_mounted, folder, config, agent_mount._FLAGS),
+                "remote": partial(_mounted, folder, config, _OURS),
                 "skypilot_flags": partial(_mounted, folder, config, _SKYPILOT),
             }
             copy = partial(_copy, rclone, folder)
@@ -111,7 +112,7 @@ class _Mounted:
 @contextlib.contextmanager
 def _mounted(folder: Path, files: dict[str, str], flags: tuple[str, ...]) -> Iterator[_Mounted]:
     """Mount the bucket with nothing in the cache."""
-    usual, agent_mount._FLAGS = agent_mount._FLAGS, flags  # type: ignore[misc]
+    agent_mount._FLAGS, agent_mount._S3_FLAGS = flags, ()  # type: ignore[misc,assignment]
     mount = Mount(folder / "mount", folder)
     try:
         facts = {"url": f"s3://{_BUCKET}", "root": f"{_BUCKET}/", "read_only": False, "expires": 0.0}
@@ -119,7 +120,6 @@ def _mounted(folder: Path, files: dict[str, str], flags: tuple[str, ...]) -> Ite
         mount.begin()
         yield _Mounted(mount)
     finally:
-        agent_mount._FLAGS = usual  # type: ignore[misc]
         mount.end(anyway=True)
 
 

@@ -32,13 +32,15 @@ _OVERDUE = -1e6
 _FLAGS = (
     # what is read is kept as well: an epoch later it is read again
     *("--vfs-cache-mode", "full", "--vfs-cache-max-age", "24h", "--vfs-cache-min-free-space", "2G"),
-    *("--vfs-write-back", "1s", "--vfs-fast-fingerprint", "--transfers", "8"),
+    *("--vfs-write-back", "1s", "--vfs-fast-fingerprint", "--transfers", "16"),
     # a bucket is far away: several requests at once fill the way to it
     *("--vfs-read-chunk-streams", "4", "--vfs-read-chunk-size", "8M"),
     # a bucket may be away for a minute: who reads or writes waits for it then, and does not fail
     *("--dir-cache-time", "10s", "--contimeout", "10s", "--low-level-retries", "40"),
     *("--log-level", "NOTICE", "--rc", "--rc-no-auth"),
 )
+_S3_FLAGS = ("--ignore-checksum",)
+"""S3 checks the MD5 that comes with each request; another one, computed on the way, would tell nothing new."""
 
 
 class Mount(Kept):
@@ -99,6 +101,7 @@ class Mount(Kept):
         self._socket.unlink(missing_ok=True)
         self._child = self._rclone(
             *("mount", f"{REMOTE}:{self.facts['root']}", self.path, *_FLAGS),
+            *(_S3_FLAGS if self.facts["url"].startswith("s3:") else ()),
             *("--cache-dir", "cache", "--rc-addr", f"unix://{self._socket}"),
             *("--devname", self.facts["url"], *(["--read-only"] if self.facts["read_only"] else [])),
             stdin=subprocess.DEVNULL,
