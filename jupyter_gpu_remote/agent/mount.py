@@ -40,7 +40,7 @@ _FLAGS = (
     *("--log-level", "NOTICE", "--rc", "--rc-no-auth"),
 )
 _S3_FLAGS = ("--ignore-checksum",)
-"""S3 checks the MD5 that comes with each request; another one, computed on the way, would tell nothing new."""
+"""S3 checks the MD5 that comes with each request; one more, computed on the way, tells nothing new."""
 
 
 class Mount(Kept):
