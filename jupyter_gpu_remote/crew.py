@@ -78,6 +78,7 @@ class Crew:
         self.waits = bool(job)
         """Whether there may soon be a cluster that nobody has told of."""
         self._rejoined = 0.0
+        self._used = False
 
     def meet(self) -> bool:
         """Connect to those that are new, let go of those that are gone; return whether there are new ones."""
@@ -180,7 +181,11 @@ class Crew:
                 )
         self._answering(
             lambda member: member.join(
-                self.engine, ticket, self.needs, through.place(member.live) if through else None
+                self.engine,
+                ticket,
+                self.needs,
+                through.place(member.live) if through else None,
+                self._used,
             )
         )
 
@@ -195,9 +200,8 @@ class Crew:
     def ticket(self) -> bytes:
         """Return what opens the cluster of the notebook's kernel; empty where there is none."""
         kernels = self.kernel.request("status")["kernels"] if self.kernel else ()
-        for pid in (
-            str(kernel["pid"]) for kernel in kernels if self.kernel and kernel["id"] == self.kernel.id
-        ):
+        for kernel in (one for one in kernels if self.kernel and one["id"] == self.kernel.id):
+            pid, self._used = str(kernel["pid"]), kernel["running"] > 0
             done = self._head.transport.run(["sh", "-c", _READ, "sh", pid, _TICKETS[self.engine]])
             return done.stdout if not done.returncode else b""
         return b""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import threading
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -28,6 +29,7 @@ _UP_LIMIT = 120.0
 ANSWER_LIMIT = 5.0
 """Seconds after which a machine that does not answer is not waited for."""
 _STOP_LIMIT = 10.0
+_LOOK = 0.05
 _WRITE = 'umask 077; mkdir -p "$HOME/.gpu-remote/cluster"; cat > "$HOME/.gpu-remote/cluster/$1.json"'
 MODULES = {
     "distributed": "__import__('_gpu_remote.agent.cluster', fromlist=['*'])",
@@ -142,14 +144,36 @@ class Member:
 
     def stop(self) -> None:
         """Interrupt what it runs, and wait for its end."""
-        if self.execution is not None and not self.execution.future.done():
+        if self._runs_unasked():
+            self.kernel.interrupt()
+            end = time.monotonic() + _STOP_LIMIT
+            while self._runs_unasked() and time.monotonic() < end:
+                time.sleep(_LOOK)
+        elif self.execution is not None and not self.execution.future.done():
             self._joined = ""
             self.kernel.interrupt()
             with suppress(GpuRemoteError, TimeoutError):
                 self.execution.future.result(_STOP_LIMIT)
 
-    def join(self, engine: str, ticket: bytes, needs: Any, crossing: Mapping[str, str] | None) -> None:
-        """Have it work for a cluster, with the notebook's packages of now."""
+    def _runs_unasked(self) -> bool:
+        """Return whether it runs a cell of a process here that is gone."""
+        kernels = [] if self.execution else self.kernel.request("status", ANSWER_LIMIT)["kernels"]
+        return any(kernel["running"] for kernel in kernels if kernel["id"] == self.kernel.id)
+
+    def join(
+        self, engine: str, ticket: bytes, needs: Any, crossing: Mapping[str, str] | None, used: bool
+    ) -> None:
+        """Have it work for a cluster, with the notebook's packages of now.
+
+        Args:
+            engine: The package that the cluster is made by.
+            ticket: What opens it.
+            needs: The packages.
+            crossing: Where others find this machine, where they can't reach it.
+            used: Whether a cell may be using the cluster: then what it does already, it goes on with.
+        """
+        if used and self._runs_unasked():
+            return
         key = f"{json.loads(ticket)['id']} {needs.key if needs else ''}"
         if key == self._joined and self.execution is not None and not self.execution.future.done():
             return

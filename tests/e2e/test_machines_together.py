@@ -40,6 +40,7 @@ def book(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Notebook]:
     """A notebook with two machines."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("JUPYTER_GPU_REMOTE_DIR", str(tmp_path_factory.mktemp("state")))
+        patch.setenv("JPY_SESSION_NAME", "/somewhere/together.ipynb")
         with notebook(tmp_path_factory.mktemp("notebook")) as opened:
             ran = opened.run("%remote up --machines 2")
             assert not ran.error, ran.error
@@ -192,6 +193,16 @@ def test_a_worker_machine_that_ends_is_replaced_while_a_cell_runs(book: Notebook
     assert ran.text == f"{sorted([head.name, other])}\n"
     assert other != worker.name and f"{other} (" in ran.stream("stderr")
     assert "takes the place of" in ran.stream("stderr")
+
+
+def test_a_notebook_whose_local_kernel_was_restarted_has_all_machines_again(book: Notebook) -> None:
+    assert book.remote(f"client = remote_client()\n{SEE}\nprint(len(see(set(), 2)))").text == "2\n"
+    book.manager.restart_kernel(now=True)
+    book.client.wait_for_ready()
+    book.run("%load_ext jupyter_gpu_remote")
+    ran = book.remote("client = remote_client()\nprint(len(see(set(), 2)))")
+    assert ran.text == "2\n", ran
+    assert "left out" not in ran.stream("stderr")
 
 
 def test_down_deletes_all_machines_of_the_notebook(book: Notebook) -> None:
