@@ -97,16 +97,19 @@ class _Busy:
         self.over.set()
 
     def subscribe_topic(self, topic: str, take: Callable[[tuple[float, dict[str, Any]]], None]) -> None:
+        def tell(message: dict[str, Any]) -> None:
+            take((0, {"worker": "somewhere", "messages": [message]}))
+
         def report() -> None:
             for number in range(1, _LIVE + 1):
-                begun = {"machine": "calm-otter", "worker": "somewhere", "reports": [], "text": b""}
-                take((0, {"trial": number, "run": "", **begun}))
+                begun = {"machine": "calm-otter", "reports": [], "text": b""}
+                tell({"trial": number, "run": "", **begun})
             step = 0
             while not self.over.wait(1 / _REPORTS):
                 step += 1
                 for number in range(1, _LIVE + 1):
                     reports = [{"step": step, "loss": 1 / (number + step)}]
-                    take((0, {"trial": number, "run": "", "reports": reports, "text": b""}))
+                    tell({"trial": number, "run": "", "reports": reports, "text": b""})
 
         threading.Thread(target=report, daemon=True).start()
 

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 _TURN, _EACH = 0.03, 1e-6
 """Seconds between looks at what has come and what is due, and more for each trial that is to be looked at."""
+_UNTOLD = 0.2
+"""Seconds after the end of a trial in which its result may come by itself; then it is fetched."""
 _FASTEST, _SLOWEST, _SHARE = 0.25, 2.0, 1 / 60
 """Seconds between two updates of the table, and their share of the time that the sweep has taken: what is
 watched for hours need not change four times a second."""
@@ -69,6 +71,7 @@ class Sweep:
         self._timeout, self._retries, self._proposals = timeout, retries, proposals
         self._changed, self._ended = changed, ended
         self._futures: dict[int, Future] = {}
+        self._over: dict[int, float] = {}
         self._suspects: list[Trial] = []
         self._inbox: deque[Mapping[str, Any]] = deque()
         self.began = time.monotonic()
@@ -90,7 +93,7 @@ class Sweep:
         for module in (trialmodule, trialplace, trialreports):
             cloudpickle.register_pickle_by_value(module)  # workers lack it
         topic = self._program.topic
-        self._client.subscribe_topic(topic, lambda event: self._inbox.append(event[1]))
+        self._client.subscribe_topic(topic, self._receive)
         try:
             self._pickled = cloudpickle.dumps(self._program)
             self._share()
@@ -107,6 +110,11 @@ class Sweep:
             self._client.unsubscribe_topic(topic)
             self._futures.clear()
             del self._shared
+
+    def _receive(self, event: tuple[float, Mapping[str, Any]]) -> None:
+        """Take an event of a worker, in the client's thread."""
+        news = event[1]
+        self._inbox.extend({**message, "worker": news["worker"]} for message in news["messages"])
 
     def _share(self) -> None:
         """Bring the program to the workers; Dask makes it again where those that had it are gone."""
@@ -156,14 +164,20 @@ class Sweep:
     def _turn(self) -> None:
         """Take what has come, and do what is due."""
         time.sleep(_TURN + len(self._futures) * _EACH)
-        # looked at before what they said is: it comes first
-        done = [number for number, future in self._futures.items() if future.done()]
+        # looked at before what they said is: of a failure it comes first
+        over = {number for number, future in self._futures.items() if future.done()}
         told = {}
         while self._inbox:
             told.update(self._heard(self._inbox.popleft()))
-        self._take(done, told)
-        self._end_late_ones()
         now = time.monotonic()
+        self._over = {number: self._over.get(number, now) for number in over - told.keys()}
+        late = [
+            number
+            for number, since in self._over.items()
+            if now - since > _UNTOLD or self._futures[number].status != "finished"
+        ]
+        self._take(late, told)
+        self._end_late_ones()
         pause = min(_SLOWEST, max(_FASTEST, (now - self.began) * _SHARE))
         if now - self._shown > pause:
             self._shown = now

@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from .trialplace import Output, Place
-from .trialreports import Pulse, Reports, Stopped
+from .trialreports import Pulse, Reports, Stopped, machine_of
 
 CELL = "<trial>"
 """The file that a cell is compiled under."""
@@ -53,7 +53,7 @@ class Program:
         return {**self.__dict__, "_code": None, "_pulse": None}
 
     def __call__(self, number: int, params: Mapping[str, Any]) -> bytes:
-        """Run a trial; return what came of it, pickled, if that is too much for its last message.
+        """Run a trial; return what came of it, pickled. What is small comes with its last message, too.
 
         Raises:
             RuntimeError: It failed; its text is the traceback.
@@ -61,9 +61,9 @@ class Program:
         from distributed import get_worker
 
         worker = get_worker()
-        reports = Reports(worker, self.topic, number, self.stop)
         if self._pulse is None:
-            self._pulse = Pulse(worker.loop)
+            self._pulse = Pulse(worker, self.topic)
+        reports = Reports(self._pulse, machine_of(str(worker.name)), number, self.stop)
         self._pulse.watch(reports)
         began = time.monotonic()
         with Place(self.folder) as place, Output(reports) as output:
@@ -83,7 +83,7 @@ class Program:
             told = {"run": reports.run, "machine": reports.machine}
             result = pickle.dumps({"state": state, "seconds": took, **told, **_portable(value)})
             reports.result = result if len(result) <= _MOST_TOLD else b""
-        return b"" if reports.result else result
+        return result
 
     def _run(self, params: Mapping[str, Any], report: Callable[..., None], place: Place) -> Any:
         import cloudpickle

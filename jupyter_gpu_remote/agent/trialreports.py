@@ -37,27 +37,25 @@ class Reports:
     """What a trial tells the driver, as it runs: a few messages a second, whatever it reports.
 
     Args:
-        worker: The Dask worker.
-        topic: Where messages go.
+        pulse: Sends them.
+        machine: Where the trial runs.
         number: The trial's.
         stop: The rule that ends it.
     """
 
     def __init__(
-        self, worker: Any, topic: str, number: int, stop: tuple[str, str, float, int] | None
+        self, pulse: Pulse, machine: str, number: int, stop: tuple[str, str, float, int] | None
     ) -> None:
-        self._worker, self._topic, self._stop = worker, topic, stop
+        self._pulse, self.machine, self._number, self._stop = pulse, machine, number, stop
         self.run = uuid.uuid4().hex
-        self._number = number
         self._waiting: list[dict[str, Any]] = []
         self._count = 0
         self.more: Callable[[], bytes] = bytes
         self.result = b""
-        self._over = False
+        self.is_over = False
         self._lock = threading.Lock()
-        self.machine = _machine(str(worker.name))
         self._is_known = False
-        self.due = time.monotonic() + _FIRST
+        self._due = time.monotonic() + _FIRST
 
     def report(self, step: float | None = None, **metrics: Any) -> None:
         """Tell how far the trial is; see the documentation of sweeps."""
@@ -74,12 +72,11 @@ class Reports:
             if due and (COMPARE[comparison](value, limit) or value != value):
                 raise Stopped
 
-    def beat(self) -> bool:
-        """Send what waits, if it is time; return whether there is more to come."""
-        if not self._over and time.monotonic() >= self.due:
+    def beat(self) -> None:
+        """Send what waits, if it is time."""
+        if time.monotonic() >= self._due:
             self._flush(begun=True)
-            self.due = time.monotonic() + _FLUSH
-        return not self._over
+            self._due = time.monotonic() + _FLUSH
 
     def end(self, well: bool) -> None:
         """Send what waits, and nothing more."""
@@ -88,9 +85,9 @@ class Reports:
     def _flush(self, begun: bool, over: bool = False) -> None:
         """Send what waits, and with it, once, that the trial has begun; that alone where `begun` says so."""
         with self._lock:
-            if self._over:
+            if self.is_over:
                 return
-            self._over = over
+            self.is_over = over
             waiting, self._waiting = self._waiting, []
             message = {"trial": self._number, "run": self.run, "reports": waiting, "text": self.more()}
             if not self._is_known and (begun or waiting or message["text"]):
@@ -98,19 +95,21 @@ class Reports:
             if over and self.result:
                 message["result"] = self.result
             if waiting or message["text"] or "machine" in message or "result" in message:
-                self._worker.log_event(self._topic, message)
+                self._pulse.send(message)
 
 
 class Pulse:
-    """Has the trials of a worker send what waits; one timer for all, as most may be short.
+    """Sends what trials of a worker tell; what ends them together with others, as most may be short.
 
     Args:
-        loop: The worker's.
+        worker: The Dask worker.
+        topic: Where messages go.
     """
 
-    def __init__(self, loop: Any) -> None:
-        self._loop = loop
+    def __init__(self, worker: Any, topic: str) -> None:
+        self._worker, self._topic = worker, topic
         self._watched: list[Reports] = []
+        self._waiting: list[dict[str, Any]] = []
         self._beats = False
         self._lock = threading.Lock()
 
@@ -118,19 +117,39 @@ class Pulse:
         """Begin with a trial; it is left when it is over."""
         with self._lock:
             self._watched.append(reports)
-            if not self._beats:
-                self._beats = True
-                self._loop.add_callback(self._beat)
+            self._go_on()
+
+    def send(self, message: dict[str, Any]) -> None:
+        """Send a message; one that has a result can wait, as the worker has that, too."""
+        with self._lock:
+            self._waiting.append(message)
+            if "result" in message:
+                self._go_on()
+            else:
+                self._flush()
+
+    def _go_on(self) -> None:
+        if not self._beats:
+            self._beats = True
+            self._worker.loop.add_callback(self._worker.loop.call_later, _FIRST, self._beat)
+
+    def _flush(self) -> None:
+        if self._waiting:
+            self._worker.log_event(self._topic, {"messages": self._waiting})
+            self._waiting = []
 
     def _beat(self) -> None:
+        for reports in list(self._watched):
+            reports.beat()
         with self._lock:
-            self._watched = [reports for reports in self._watched if reports.beat()]
+            self._flush()
+            self._watched = [reports for reports in self._watched if not reports.is_over]
             self._beats = bool(self._watched)
         if self._beats:
-            self._loop.call_later(_FIRST, self._beat)
+            self._worker.loop.call_later(_FIRST, self._beat)
 
 
-def _machine(worker: str) -> str:
+def machine_of(worker: str) -> str:
     """Return the machine of a worker, whose name is ``MACHINE:NUMBER``, and its GPU."""
     name = worker.rpartition(":")[0] if "://" not in worker else ""
     gpu = os.environ.get("CUDA_VISIBLE_DEVICES", "")
