@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
@@ -13,6 +14,8 @@ from .registry import Registry
 from .removal import DELETE_LIMIT, OWNER_TAG, delete_until_gone, end, mark_deleting
 
 _S = MachineState
+_KEPT = 300.0
+"""Seconds that machines wait for another head when theirs was lost."""
 
 
 class Reaping:
@@ -76,7 +79,7 @@ class Reaping:
                 return self._end_if_left(machine.name)
             if machine.state in (_S.STOPPING, _S.BOOTING):
                 return self._stop_if_left(machine.name)
-            if machine.head and self._registry.get(machine.head).state.final:
+            if machine.head and _is_over(self._registry.get(machine.head)):
                 return self._end_without_head(machine)
             return self.end_if_gone(machine)
         except GpuRemoteError as e:
@@ -144,6 +147,11 @@ class Reaping:
 
 def silent(phase: str, text: str) -> None:
     """Report nothing."""
+
+
+def _is_over(head: Machine) -> bool:
+    """Return whether a machine has ended, and nobody will want those that worked beside it."""
+    return head.state.final and (head.note == "deleted" or time.time() > head.ended_at + _KEPT)
 
 
 def launching(machine: Machine) -> bool:

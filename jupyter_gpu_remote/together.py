@@ -43,6 +43,7 @@ class Together:
         self._cells = cells
         self._crew: Crew | None = None
         self._jobs: list[Crew] = []
+        self._heads: set[str] = set()
         self._config = cells.config
         self._lost = 0
         self._launched = ""
@@ -76,6 +77,7 @@ class Together:
         head = notebook.live.machine
         with self._lock:
             self._config = config
+            self._adopt(head)
             there = workers_of(notebook.registry, head.name)
             if wanted(config) > 1 + len(there):
                 say = resize(head, wanted(config), config, notebook.registry, cells.status.report)
@@ -95,6 +97,16 @@ class Together:
             self._keeper = threading.Thread(target=self._keep, name="machines beside", daemon=True)
             self._keeper.start()
         return cell
+
+    def _adopt(self, head: Machine) -> None:
+        """Have machines work beside a head whose own head was lost, if this notebook had that before."""
+        registry, place = self._cells.notebook.registry, (head.offer.provider, head.offer.region)
+        lost = [name for name in self._heads - {head.name} if registry.get(name).state.final]
+        self._heads.add(head.name)
+        for machine in [m for name in lost for m in workers_of(registry, name)]:
+            if (machine.offer.provider, machine.offer.region) == place:
+                registry.update(machine.name, head=head.name)
+                _warn(f"{machine.name} goes on beside {head.name}.")
 
     def _start(self, crew: Crew, config: GpuRemote) -> None:
         """Have a cluster of all machines, if there is anybody to use it."""

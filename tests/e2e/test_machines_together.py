@@ -205,6 +205,16 @@ def test_a_notebook_whose_local_kernel_was_restarted_has_all_machines_again(book
     assert "left out" not in ran.stream("stderr")
 
 
+def test_machines_whose_head_is_lost_go_on_beside_the_next(book: Notebook) -> None:
+    head, worker = Registry().machines()
+    load_provider("local", load_settings()).delete(head.provider_id)
+    see = f"client = remote_client()\n{SEE}\nprint(len(see(set(), 2)))"
+    while (ran := book.remote(see)).error:
+        assert "ended" in ran.error or "lost" in ran.error, ran
+    assert f"{worker.name} goes on beside" in ran.stream("stderr")
+    assert ran.text == "2\n", ran
+
+
 def test_down_deletes_all_machines_of_the_notebook(book: Notebook) -> None:
     ran = book.run("%remote down --yes")
     assert not ran.error, ran.error

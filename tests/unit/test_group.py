@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -93,6 +94,18 @@ def test_an_interrupt_deletes_what_it_had_begun_and_leaves_the_head(
         group.grow(head, 4, CONFIG, registry, interrupt)
     assert list(cloud.rented()) == [head.provider_id]
     assert registry.machines() == [registry.get(head.name)]
+
+
+def test_workers_whose_head_was_lost_wait_a_while_for_another(
+    fleet: Fleet, head: Machine, registry: Registry
+) -> None:
+    workers = {machine.name for machine in group.grow(head, 3, CONFIG, registry, silent)[0]}
+    fleet.preempted(head.name, "taken back")
+    fleet.reap()
+    assert {machine.name for machine in registry.machines()} == workers
+    registry.update(head.name, ended_at=time.time() - 3600)
+    fleet.reap()
+    assert not registry.machines()
 
 
 def test_workers_whose_head_has_ended_are_reaped(
