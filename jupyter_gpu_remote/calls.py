@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import uuid
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from .messages import Execution, Message
 from .notebook import exchange_with
 from .raised import remote_error
 from .registry import Registry
+from .sweeps.record import MESSAGE
 from .sync.movers import silent
 from .synced import remote_folder_of
 from .verbs.visit import Visit
@@ -44,6 +46,10 @@ from _gpu_remote.agent.sweepcell import call as gpu_remote_call
 gpu_remote_value = gpu_remote_call(*gpu_remote_work)
 del gpu_remote_work, gpu_remote_call
 """
+
+
+Hear = Callable[[Mapping[str, Any]], None]
+"""Told what a sweep says of trials that have ended."""
 
 
 class RemoteTraceback(Exception):
@@ -75,9 +81,10 @@ class Worker:
         lock: threading.Lock,
     ) -> None:
         self.files_changed = False
+        self.printer = _Printer()
         self._config, self._wants, self._lock = config, wants, lock
         cwd = remote_folder_of(there.live, folder)
-        self.kernel: RemoteKernel = there.live.kernel(f"call-{uuid.uuid4().hex[:12]}", cwd, _Printer(), {})
+        self.kernel: RemoteKernel = there.live.kernel(f"call-{uuid.uuid4().hex[:12]}", cwd, self.printer, {})
         self.kernel.open()
         self._namespace: dict[str, Any] = {}
         where = there.live, self.kernel, cwd, registry, config, silent
@@ -133,13 +140,21 @@ class Worker:
 
 
 class _Printer:
-    """Prints what functions print."""
+    """Prints what functions print.
+
+    Attributes:
+        hear: Told what a sweep says of its trials.
+    """
+
+    hear: Hear = staticmethod(lambda content: None)
 
     def message(self, message: Message) -> None:
         """Print a message."""
         if message.channel == wire.IOPUB and message.type == "stream":
             content = message.content
             print(content["text"], end="", file=sys.stdout if content["name"] == "stdout" else sys.stderr)
+        if message.channel == wire.IOPUB and message.type == MESSAGE:
+            self.hear(message.content)
 
     def connection(self, text: str) -> None:
         """Tell news about the connection."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import queue
 import sys
 import threading
@@ -13,7 +14,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from traitlets.config import Config
 
-from .calls import CALL, SWEEP, RemoteTraceback, Worker
+from .calls import CALL, SWEEP, Hear, RemoteTraceback, Worker
 from .config import GpuRemote, load_settings
 from .errors import ConfigurationError, did_you_mean
 from .fleet import Fleet
@@ -21,7 +22,8 @@ from .options import request
 from .reaper import reap_in_background
 from .registry import Registry
 from .status import StatusLine, in_terminal
-from .sweeps import OPTIONS, PACKAGES, Space, Trial, of_function, trial_of
+from .sweeps import OPTIONS, PACKAGES, called
+from .sweeps.called import Space, Trial, of_function, trial_of
 from .sync.movers import silent
 from .synced import too_wide
 from .verbs.visit import Visit, machine_for
@@ -118,6 +120,8 @@ class Remote:
         retries: int = 0,
         stop: str = "",
         optimize: str = "",
+        progress: Callable[[Trial], object] | None = None,
+        resume: bool = False,
     ) -> list[Trial]:
         """Call a function for each combination of values, on all GPUs of the machine, or else its cores.
 
@@ -132,6 +136,9 @@ class Remote:
             retries: How often one that fails is run again.
             stop: Ends one early: ``"loss > 2 after 100"``.
             optimize: Chooses values by the results so far: ``"min loss"``; `max_trials` says how many times.
+            progress: Told of each trial that has ended, from another thread.
+            resume: Whether trials that ended well in an earlier call, also of another process, are not run
+                again: of a function of this name over this space. Their values are as JSON keeps them.
 
         Returns:
             The trials, in order; those too that failed.
@@ -142,7 +149,9 @@ class Remote:
         """
         sweep, lists = of_function(space, max_trials, timeout, retries, stop, optimize)
         self._wants.ran(PACKAGES[bool(optimize)])
-        rows = self._result(self._pool.submit(self._do, (function, sweep, lists), SWEEP))
+        called.begin(function, sweep, lists, self.folder, resume)
+        hear = functools.partial(called.take, folder=self.folder, progress=progress)
+        rows = self._result(self._pool.submit(self._do, (function, sweep, lists), SWEEP, hear))
         return [trial_of(row, sweep["name"]) for row in rows]
 
     def interrupt(self) -> None:
@@ -185,7 +194,7 @@ class Remote:
             self.interrupt()
             raise
 
-    def _do(self, work: tuple[Any, ...], code: str = CALL) -> Any:
+    def _do(self, work: tuple[Any, ...], code: str = CALL, hear: Hear = lambda content: None) -> Any:
         """Do some work, in the thread of a worker."""
         worker: Worker | None = getattr(self._own, "worker", None)
         if worker is None or not worker.kernel.is_open:
@@ -198,6 +207,7 @@ class Remote:
         with self._lock:
             self._calls.add(worker)
         try:
+            worker.printer.hear = hear
             well, value, told = worker.call(work, code)
         finally:
             with self._lock:

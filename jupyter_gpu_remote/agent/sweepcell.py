@@ -90,7 +90,7 @@ def call(
 
     trials = plan(sweep, lists)
     values = packed({}, {}, function)
-    Swept(remote_client(), sweep, trials, "", values, lambda table: None, lambda content: None).run()
+    Swept(remote_client(), sweep, trials, "", values, lambda table: None, _emit).run()
     return (
         True,
         [trial.plain() | {"params": dict(trial.params), "value": trial.value} for trial in trials],

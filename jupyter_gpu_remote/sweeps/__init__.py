@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Collection, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,7 +31,7 @@ OPTIONS = ("sweep", "optimize", "stop", "max_trials", "trials", "retries", "time
 PACKAGES = ("remote_client", "remote_client\nimport optuna")
 """Cells that need what the machine needs for a sweep, and for one that is optimized."""
 _SHOWN = 5
-_DEFAULT_TRIALS = 50
+DEFAULT_TRIALS = 50
 """Trials of --optimize."""
 
 
@@ -145,82 +145,8 @@ class Request:
         namespace[BOUND[1]] = frame(history(trials))
 
 
-@dataclass(frozen=True)
-class Trial:
-    """A trial that has ended.
-
-    Attributes:
-        number: Its number, from 1.
-        params: Its parameters.
-        state: ``done``, ``stopped``, ``failed``, ``timed out`` or ``cancelled``.
-        value: What the function returned; as text where that can't travel.
-        metrics: What it reported last.
-        reports: All that it reported.
-        seconds: How long it took.
-        machine: Where.
-        retries: How often it was begun again.
-        error: The traceback of what it raised, or what else ended it; empty when it ended well.
-        log: The file of its output, in the folder; empty when it has put nothing out.
-    """
-
-    number: int
-    params: dict[str, Any]
-    state: str
-    value: Any
-    metrics: dict[str, Any]
-    reports: list[dict[str, Any]]
-    seconds: float | None
-    machine: str
-    retries: int
-    error: str
-    log: str
-
-
-Space = Mapping[str, Iterable[Any] | str] | Sequence[Mapping[str, Any]]
-"""Values by name, of which each combination is a trial, a text being read as after ``--sweep NAME=``; or a
-list of dicts, each a trial."""
-
-
-def of_function(
-    space: Space, limit: int, timeout: float, retries: int, stop: str, optimize: str
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return what the kernel over there is asked for, and the lists of dicts that it names.
-
-    Raises:
-        ConfigurationError: The space, or what a trial is stopped by, can't be read.
-    """
-    lists: dict[str, Any] = {}
-    axes: list[Axis] = []
-    if isinstance(space, Mapping):
-        for name, values in space.items():
-            if isinstance(values, str):
-                axes += parse.space([f"{name}={values}"])
-            else:
-                axes.append({"name": name, "values": list(values)})
-    else:
-        axes, lists = [{"list": "space"}], {"space": list(space)}
-    goal = parse.goal(optimize)
-    limit = limit or (_DEFAULT_TRIALS if goal else 0)
-    made = Request("", axes, _name(), limit, timeout, retries, parse.rule(stop), goal)
-    if not goal:
-        try:
-            expand(axes, limit, lists)
-        except ValueError as e:
-            raise ConfigurationError(f"These trials can't be made: {e}.", hint="Check the space.") from None
-    return made.sweep, lists
-
-
-def trial_of(row: Mapping[str, Any], name: str) -> Trial:
-    """Return a trial, given what the kernel over there says of it."""
-    shown = as_row(row, f"{record.FOLDER}/{name}")
-    known = {
-        key: row[key] for key in ("params", "state", "value", "reports", "seconds", "machine", "retries")
-    }
-    last = {key: value for report in row["reports"] for key, value in report.items() if key != "step"}
-    return Trial(number=row["trial"], metrics=last, error=row["error"], log=shown["log"], **known)
-
-
-def _name() -> str:
+def new_name() -> str:
+    """Return a name for a sweep that begins now."""
     return time.strftime("%Y-%m-%d-%H%M%S")
 
 
@@ -258,7 +184,7 @@ def request(config: GpuRemote, cell: str) -> Request:
     axes, goal = parse.space(config.sweep), parse.goal(config.optimize)
     limit = config.max_trials
     if goal:
-        limit = config.trials or limit or _DEFAULT_TRIALS
+        limit = config.trials or limit or DEFAULT_TRIALS
         if not all("name" in axis for axis in axes):
             raise ConfigurationError(
                 "--optimize can't choose from a list of dicts.", hint="Name its parameters."
@@ -272,7 +198,7 @@ def request(config: GpuRemote, cell: str) -> Request:
             "Values that are drawn have no end.", hint="Say how many trials there are to be: --max-trials 20"
         )
     limits = config.timeout * 60, config.retries
-    return Request(cell, axes, _name(), limit, *limits, parse.rule(config.stop), goal)
+    return Request(cell, axes, new_name(), limit, *limits, parse.rule(config.stop), goal)
 
 
 def size(request: Request, lists: Mapping[str, Any] | None = None) -> int:

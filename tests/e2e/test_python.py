@@ -99,6 +99,26 @@ def test_an_unknown_option_is_told_the_nearest() -> None:
         Remote(gpuu="A100")
 
 
+def test_a_sweep_tells_of_trials_as_they_end_and_goes_on_with_those_that_failed(
+    remote: Remote, tmp_path: Path
+) -> None:
+    def try_it(x: int, go: str) -> int:
+        if x == 2 and not Path(go).exists():
+            raise ValueError("not yet")
+        return x
+
+    space = {"x": [1, 2], "go": [str(tmp_path / "go")]}
+    told: list[tuple[int, str]] = []
+    remote.sweep(try_it, space, progress=lambda trial: told.append((trial.number, trial.state)))
+    assert sorted(told) == [(1, "done"), (2, "failed")]
+    (tmp_path / "go").touch()
+    told.clear()
+    trials = remote.sweep(
+        try_it, space, progress=lambda trial: told.append((trial.number, trial.state)), resume=True
+    )
+    assert ([trial.value for trial in trials], told) == ([1, 2], [(2, "done")])
+
+
 def test_a_sweep_tells_what_became_of_each_trial(remote: Remote) -> None:
     def weigh(x: float, kind: str) -> float:
         print("weighing", x)
