@@ -1,7 +1,7 @@
 """Bring the agent onto a machine and make sure that it runs.
 
-One command over SSH when all is there already. Otherwise the agent's files are pushed, then uv, which
-builds an environment over there; the machine needs nothing but a Python 3.
+One command over SSH when all is there already. Otherwise a second one brings the agent's files and uv, and
+a third one has uv build an environment over there; the machine needs nothing but a Python 3.
 """
 
 from __future__ import annotations
