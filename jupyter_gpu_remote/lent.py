@@ -39,6 +39,7 @@ class Lent:
         if notebook.live is None:
             return
         head, registry = notebook.live.machine, notebook.registry
+        cells.status.done("")  # what follows has a clock of its own
         lent = [m for m in workers_of(registry, head.name) if m.name not in self._before]
         stays = ""
         if head.name not in self._before and not registry.get(head.name).state.final:
