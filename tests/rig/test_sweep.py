@@ -40,6 +40,7 @@ def test_each_of_a_hundred_trials_has_one_result_in_time_though_two_of_three_hos
             ran = book.wait(
                 request, until=lambda ran: " of 100 trials · 3 running · 9" in str(ran.messages[-1])
             )
+            assert not ran.reply, ran
             hosts.kill(killed_id)
             hosts.cut(cut_id)
             began = time.monotonic()
