@@ -119,18 +119,6 @@ def test_tensors_are_reduced_over_two_hosts_and_a_rank_that_is_killed_is_named_w
     assert "rank 1 of 2: 3.0" in str(ran.of("display_data"))
 
 
-def test_a_launch_ends_when_a_host_falls_silent(
-    two: Two, train: Callable[..., str], hosts: NetnsHosts
-) -> None:
-    name, host = two.worker
-    request = train("while True: total()\n")
-    ran = two.book.wait(request, until=lambda ran: "rank 0" in ran.text)
-    hosts.cut(host)
-    ran = two.book.wait(request, so_far=ran)
-    hosts.mend(host)
-    assert f"{name} takes no part any more" in ran.error, ran
-
-
 def test_a_machine_that_falls_silent_costs_no_result_and_comes_back(two: Two, hosts: NetnsHosts) -> None:
     name, host = two.worker
     request = two.book.send(f"%%remote\n{TASKS}")
