@@ -143,6 +143,11 @@ class Journal:
         """Whether the disk is full and the newest records are only in memory."""
         return self.segments[-1].path is None
 
+    @property
+    def disk_full(self) -> bool:
+        """Whether the newest records are only in memory, or the next ones will be."""
+        return self.in_memory or not self._fits(0)
+
     def append(self, channel: int, parts: Sequence[wire.Part]) -> int:
         """Add a record and return its sequence number."""
         size = wire.HEADER.size + 8 * len(parts) + sum(map(len, parts))
@@ -168,6 +173,9 @@ class Journal:
         if time.monotonic() < self._retry_at:
             return False
         self._retry_at = time.monotonic() + RETRY_SECONDS
+        return self._fits(size)
+
+    def _fits(self, size: int) -> bool:
         try:
             free = os.statvfs(self.folder)
         except OSError:

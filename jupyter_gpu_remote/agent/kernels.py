@@ -288,7 +288,9 @@ class Kernel:
         self.active_at = time.time()
         changed = self.work is not None and self.work.changed()
         self.cells.end(msg_id, outcome)
-        self.event(finished=msg_id, files=changed, disk_full=self.journal.in_memory, outcome=outcome)
+        # the reply may overtake the output for which there is no room
+        full = self.journal.disk_full
+        self.event(finished=msg_id, files=changed, disk_full=full, outcome=outcome)
 
 
 def _outcome(reply: Sequence[memoryview]) -> dict[str, Any]:

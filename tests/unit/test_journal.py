@@ -206,6 +206,14 @@ def test_a_full_disk_is_bridged_in_memory_until_it_has_room(
 
 
 @pytest.mark.root
+def test_a_disk_is_full_before_an_output_finds_no_room(tiny_disk: Path) -> None:
+    journal = Journal(tiny_disk / "j")
+    assert not journal.disk_full
+    (tiny_disk / "other").write_bytes(b"x" * (7 << 19))
+    assert journal.disk_full and not journal.in_memory
+
+
+@pytest.mark.root
 def test_memory_has_a_limit_too(tiny_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "SEGMENT_BYTES", 1 << 20)
     monkeypatch.setattr(module, "MEMORY_LIMIT_BYTES", 3 << 20)
