@@ -176,11 +176,6 @@ def request(config: GpuRemote, cell: str) -> Request:
             "--sweep runs a cell many times, and --launch runs it on all machines at once.",
             hint="Leave out one of them.",
         )
-    if config.detach and config.machines > 1:
-        raise ConfigurationError(
-            "A sweep that is detached runs on the notebook's machine alone.",
-            hint="Leave out --machines, or --detach.",
-        )
     axes, goal = parse.space(config.sweep), parse.goal(config.optimize)
     limit = config.max_trials
     if goal:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import urllib.request
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 
 import psutil
 import pytest
@@ -106,6 +107,18 @@ def test_a_detached_cell_has_all_machines_and_leaves_those_of_the_notebook_alone
     ran = detached(book, f"{SEE}\nprint(len(see(set(), 2)), 'machines')", "", "2 machines")
     assert ran.text == "2 machines\n"
     assert book.remote(pids).text == before
+
+
+def test_a_detached_sweep_has_all_machines(book: Notebook, tmp_path: Path) -> None:
+    code = f"""import os, time
+open({str(tmp_path)!r} + "/" + os.environ["HOME"].replace("/", "-"), "w").close()
+while len(os.listdir({str(tmp_path)!r})) < 2:
+    time.sleep(0.05)
+n * 2"""
+    begun = book.run(f"%%remote --detach --sweep n=range(4)\n{code}")
+    assert not begun.error, begun.error
+    assert "done" in book.run("%remote wait").text
+    assert book.run("print(sorted(sweep['value']))").text == "[0, 2, 4, 6]\n"
 
 
 def test_a_launch_is_detached(book: Notebook) -> None:

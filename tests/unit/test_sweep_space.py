@@ -205,7 +205,6 @@ def test_options_of_a_sweep_need_one_and_must_fit() -> None:
         ("--sweep configs --optimize 'min loss'", "list of dicts"),
         ("--sweep a=1,2 --trials 3", "--optimize"),
         ("--sweep a=1,2 --launch torchrun", "--launch"),
-        ("--sweep a=1,2 --machines 3 --detach", "notebook's machine alone"),
     ]:
         with pytest.raises(ConfigurationError, match=why):
             request(settings(line), "")
