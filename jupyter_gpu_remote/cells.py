@@ -219,7 +219,7 @@ class RemoteCells:
             )
             self._outgoing = execution, outgoing
             self.waiting.in_line(execution)
-            done = self._finish(execution)
+            done = self._finished(execution)
         return execution.future.result()["gpu_remote"], needs()
 
     def prepare(self, request: GpuRequest, config: GpuRemote) -> Machine:
@@ -308,6 +308,7 @@ class RemoteCells:
         from . import line as verbs
 
         self.status.new_cell()
+        self._sweep = None  # what a verb waits for is not its end
         with self._errors_shown(line), self.waiting.listening():
             verbs.carry_out(line, self)
 

@@ -136,11 +136,15 @@ def test_the_machine_that_a_sweep_launched_is_deleted_at_its_end_unless_it_is_to
     tmp_path: Path,
 ) -> None:
     with notebook(tmp_path) as fresh:
-        ran = fresh.remote("print('x', x)\nopen(f'made-{x}', 'w').close()\nx", f"{LOCAL} --sweep x=1,2")
+        cell = "print('x', x)\nopen(f'made-{x}', 'w').close()\nx"
+        ran = fresh.remote(cell, f"{LOCAL} --machines 2 --sweep x=1,2")
         assert not ran.error and not Registry().machines()
         assert any(" deleted" in str(m["content"]) for m in ran.messages)
         assert value(fresh, "sweep.value.tolist()") == [1, 2]
         assert (tmp_path / "made-1").exists() and len(list(tmp_path.glob("sweeps/*/trial-00*.txt"))) == 2
+        assert not fresh.remote("6 * 7", LOCAL).error
+        assert fresh.run("%remote attach").result == "42"
+        assert not fresh.run("%remote down --yes").error
         assert not fresh.remote("x", f"{LOCAL} --sweep x=1,2 --keep").error
         assert len(Registry().machines()) == 1
         assert not fresh.remote("x", f"{LOCAL} --sweep x=1,2").error
