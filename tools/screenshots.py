@@ -36,10 +36,19 @@ plt.plot(losses, color="#f37726")
 plt.savefig("loss.png")    # it appears in the folder here""",
     "%remote",
 ]
-RAN = (
-    f"document.querySelectorAll('.jp-InputPrompt').length >= {len(CELLS)} && "
-    "![...document.querySelectorAll('.jp-InputPrompt')].some(p => p.textContent.includes('*'))"
-)
+SWEEP = [
+    "%load_ext jupyter_gpu_remote",
+    """%%remote --cloud local --machines 2 --sweep lr=log(1e-3,1) --max-trials 8 --stop "loss > 2 after 15"
+import random, time
+
+loss = 1.0
+for step in range(40):
+    loss *= 1 + random.uniform(-0.2, 0.12) if lr < 0.4 else 1.06
+    report(step=step, loss=loss)
+    time.sleep(0.05)
+loss""",
+]
+RAN = "![...document.querySelectorAll('.jp-InputPrompt')].some(p => p.textContent.includes('*'))"
 
 
 def take_all(browser: Browser, it: Lab, theme: str) -> None:
@@ -49,7 +58,7 @@ def take_all(browser: Browser, it: Lab, theme: str) -> None:
     page.goto(it.url("lab/tree/training.ipynb"))
     journey.wait_for_kernel(page)
     page.add_style_tag(content=".Toastify { display: none }")
-    run_all(page)
+    run_all(page, ".jp-OutputArea-output img")
     page.keyboard.press("Escape")
     if theme == "light":
         page.locator(".jp-NotebookPanel:visible").screenshot(path=str(IMAGES / "cell.png"))
@@ -66,13 +75,32 @@ def take_all(browser: Browser, it: Lab, theme: str) -> None:
     page.close()
 
 
-def run_all(page: Page) -> None:
-    """Run the cells and wait for their outputs."""
+def take_sweep(browser: Browser, it: Lab) -> None:
+    """Take the picture of a sweep's table."""
+    page = browser.new_page(viewport={"width": 1300, "height": 720}, device_scale_factor=1.5)
+    page.set_default_timeout(LIMIT * 1000)
+    page.goto(it.url("lab/tree/sweep.ipynb"))
+    journey.wait_for_kernel(page)
+    page.add_style_tag(content=".Toastify { display: none }")
+    run_all(page, "text=deleted")
+    page.keyboard.press("Escape")
+    page.locator(".jp-NotebookPanel:visible").screenshot(path=str(IMAGES / "sweep.png"))
+    page.close()
+
+
+def run_all(page: Page, result: str) -> None:
+    """Run the cells and wait for their outputs, of which `result` selects one."""
     page.click("text=Run")
     page.click("text=Run All Cells")
-    page.wait_for_selector("text=stand-in")
-    page.wait_for_selector(".jp-OutputArea-output img")
+    page.wait_for_selector(result)
     page.wait_for_function(RAN)
+
+
+def notebook(cells: list[str]) -> nbformat.NotebookNode:
+    """Return a notebook of such cells."""
+    made = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in cells])
+    made.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    return made
 
 
 def main() -> None:
@@ -80,14 +108,15 @@ def main() -> None:
     if not chromium():
         sys.exit("No Chromium here: apt-get install chromium")
     IMAGES.mkdir(exist_ok=True)
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in CELLS])
-    notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(**browser_options())
         for theme in ("light", "dark"):
             with tempfile.TemporaryDirectory() as base, lab(Path(base), dark=theme == "dark") as it:
-                nbformat.write(notebook, it.folder / "training.ipynb")
+                nbformat.write(notebook(CELLS), it.folder / "training.ipynb")
                 take_all(browser, it, theme)
+        with tempfile.TemporaryDirectory() as base, lab(Path(base), dark=False) as it:
+            nbformat.write(notebook(SWEEP), it.folder / "sweep.ipynb")
+            take_sweep(browser, it)
         browser.close()
 
 
