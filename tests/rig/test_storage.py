@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -81,6 +82,38 @@ def test_a_user_who_is_not_root_gets_a_bucket_at_the_path_that_was_asked_for(
     assert [asked["Action"] for asked in sts.asked] == ["GetFederationToken"]
     objects = sts.asked[0]["Policy"]["Statement"][1]
     assert objects["Resource"] == ["arn:aws:s3:::bucket-one/run/*"]
+
+
+WRITES = """import hashlib, os
+written = hashlib.sha256()
+with open("/data/large", "wb") as file:
+    for n in range({megabytes}):
+        part = n.to_bytes(8, "big") * (1 << 17)
+        written.update(part)
+        file.write(part)
+os.mkdir("/data/small")
+for n in range({count}):
+    with open(f"/data/small/{{n}}", "w") as file:
+        file.write(f"number {{n}}")
+print(written.hexdigest())"""
+
+
+@pytest.mark.timeout(900)
+def test_many_small_files_and_a_large_one_arrive_whole(book: Notebook, server: S3Server) -> None:
+    count, megabytes = (10_000, 5_000) if os.environ.get("GPU_REMOTE_SLOW") else (100, 50)
+    ran = book.wait(
+        book.send(f"%%remote {MOUNTED}\n{WRITES.format(count=count, megabytes=megabytes)}"), limit=800
+    )
+    assert not ran.error, ran.error
+    assert not book.wait(book.send("%remote flush"), limit=800).error
+    folder = server.bucket("bucket-one") / "run"
+    small = {path.name: path.read_text() for path in (folder / "small").iterdir()}
+    assert small == {str(n): f"number {n}" for n in range(count)}
+    with (folder / "large").open("rb") as file:
+        digest = hashlib.sha256()
+        while part := file.read(1 << 20):
+            digest.update(part)
+    assert f"{digest.hexdigest()}\n" == ran.text
 
 
 def test_no_lasting_key_reaches_the_machine(book: Notebook, hosts: NetnsHosts, cloud: Aws) -> None:
