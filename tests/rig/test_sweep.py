@@ -23,6 +23,7 @@ _MOST = 1.2
 CELL = f"import time\ntime.sleep({_SECONDS})\nreport(loss=1 / x)\nx"
 
 
+@pytest.mark.timeout(400)
 def test_each_of_a_hundred_trials_has_one_result_in_time_though_two_of_three_hosts_fail(
     hosts: NetnsHosts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -38,7 +39,7 @@ def test_each_of_a_hundred_trials_has_one_result_in_time_though_two_of_three_hos
             killed_id, cut_id = (machine.provider_id.partition("/")[2] for machine in (killed, cut))
             request = book.send(f"%%remote --sweep x=range(1,{_TRIALS + 1})\n{CELL}")
             ran = book.wait(
-                request, until=lambda ran: " of 100 trials · 3 running · 9" in str(ran.messages[-1])
+                request, until=lambda ran: " of 100 trials · 3 running · " in str(ran.messages[-1])
             )
             assert not ran.reply, ran
             hosts.kill(killed_id)
