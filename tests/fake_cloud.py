@@ -6,6 +6,7 @@ import json
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,11 @@ class FakeProvider(Provider):
     @classmethod
     def rented(cls) -> dict[str, dict[str, Any]]:
         """Return what the cloud has and bills."""
-        return {f.stem: json.loads(f.read_text()) for f in cls.folder().glob("*.json")}
+        found = {}
+        for file in cls.folder().glob("*.json"):
+            with suppress(FileNotFoundError):  # deleted meanwhile
+                found[file.stem] = json.loads(file.read_text())
+        return found
 
     @classmethod
     def put(cls, provider_id: str, **values: Any) -> None:
