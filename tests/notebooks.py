@@ -91,7 +91,7 @@ class Notebook:
         until: Callable[[Ran], object] | None = None,
         answer: Callable[[str, bool], str] | None = None,
         so_far: Ran | None = None,
-        limit: float = LIMIT,
+        limit: float | None = None,
     ) -> Ran:
         """Collect what a cell gives until it ends, or until `until` holds of it.
 
@@ -100,11 +100,11 @@ class Notebook:
             until: Asked after each message.
             answer: Gives the answer to a question: called with its prompt and whether it is a password.
             so_far: What it gave before, to go on from.
-            limit: Seconds it may take.
+            limit: Seconds it may take; `LIMIT` when not said.
         """
         ran = so_far or Ran()
         idle = any(state["execution_state"] == "idle" for state in ran.of("status"))
-        end = time.monotonic() + limit
+        end = time.monotonic() + (limit or LIMIT)
         while not (idle and ran.reply):
             if time.monotonic() > end:
                 raise TimeoutError(f"the cell did not end; so far: {ran}")
