@@ -285,6 +285,7 @@ class Master:
 
     def remove(self, timeout: float) -> None:
         """End the master and the lanes of every process, and delete their files."""
+        self.kill(lanes=True)  # who is connecting in vain lets go of the lock
         with self.locked(time.monotonic() + timeout):
             self.kill(lanes=True)
             for path in self.path.parent.glob(f"{self.path.name}[.-]*"):

@@ -205,6 +205,16 @@ def test_disconnecting_leaves_no_process_and_no_file(
     assert not list(control_folder.iterdir())
 
 
+def test_disconnecting_does_not_wait_for_who_connects_in_vain(sshd: Sshd, control_folder: Path) -> None:
+    sshd.freeze_all()
+    other = other_process(sshd.address)
+    wait_for(lambda: psutil.Process(other.pid).children(), "it to connect")
+    OpenSshTransport(sshd.address).disconnect()
+    assert not list(control_folder.iterdir())
+    other.communicate(timeout=20)  # sooner than its own limit
+    assert other.returncode
+
+
 def test_a_new_master_removes_the_sockets_of_a_dead_one(
     transport: OpenSshTransport, control_folder: Path, tmp_path: Path
 ) -> None:
