@@ -100,9 +100,10 @@ class StatusLine:
                 show(self._text)
 
     def _show(self, text: str) -> None:
-        self._text = text
-        if self._place is not None:
-            self._place(text)
+        if text != self._text:
+            self._text = text
+            if self._place is not None:
+                self._place(text)
 
     def phase(self, phase: str, text: str = "") -> None:
         """Show what is going on now, with the time it has taken so far."""
