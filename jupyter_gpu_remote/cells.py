@@ -6,13 +6,14 @@ import functools
 import importlib
 import sys
 import threading
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import options, sweeps
 from .config import GpuRemote, load_settings
+from .errors import ConnectionLostError
 from .exchange import Exchange, Outgoing
 from .group import wanted, workers_of
 from .headstart import HeadStart
@@ -79,9 +80,8 @@ class RemoteCells:
 
     async def run(self, line: str, cell: str) -> Job | None:
         """Run a cell and let the local kernel's loop go on meanwhile."""
-        self._job = self._sweep = None
         self.local.nothing_ran()
-        with self._errors_shown(line), self.waiting.listening():
+        with self._cell(line):
             while execution := self._start(line, cell, whole=True):
                 await self.waiting.until_over(execution)
                 if self._finish(execution):
@@ -91,11 +91,28 @@ class RemoteCells:
     def run_blocking(self, line: str, cell: str) -> Job | None:
         """Run a cell and wait for its end."""
         sys.stdout.flush()  # what was printed before comes before
-        self._job = self._sweep = None
-        with self._errors_shown(line), self.waiting.listening():
+        with self._cell(line):
             while (execution := self._start(line, cell)) and not self.wait(execution):
                 pass
         return self._job
+
+    @contextmanager
+    def _cell(self, line: str) -> Iterator[None]:
+        """Around a cell: show its errors, pass Ctrl-C on, and give back at its end what a sweep was lent."""
+        self._job = self._sweep = self._lent = None
+        with self._errors_shown(line), self.waiting.listening():
+            try:
+                yield
+            except ConnectionLostError:
+                raise  # the sweep goes on over there, with its machines
+            except BaseException:
+                self._give_back()
+                raise
+            self._give_back()
+
+    def _give_back(self) -> None:
+        if self._lent is not None:
+            self._lent.give_back(self._together)
 
     def wait(self, execution: Execution) -> bool:
         """Wait for the end of a cell over there whose outputs appear here, and do what follows it.
@@ -115,7 +132,6 @@ class RemoteCells:
         self._parsed[line] = request, config
         if sweeps.wanted(config) and self._sweep is None:
             self._sweep = sweeps.request(config, cell)
-            self._lent = None if config.keep or config.detach else Lent(self)
         if config.dry_run:
             from .line import show_plan
 
@@ -123,6 +139,8 @@ class RemoteCells:
                 print(sweeps.told(self._sweep, self.shell.user_ns))
             show_plan(self, request, config)
             return None
+        if self._sweep is not None and self._lent is None and not (config.keep or config.detach):
+            self._lent = Lent(self)
         self.status.new_cell()
         notebook = self.notebook
         self._keeps_folder = config.sync
@@ -243,16 +261,12 @@ class RemoteCells:
 
     def _finish(self, execution: Execution) -> bool:
         """Do what follows the end of a cell; return whether it was run."""
-        was_run = True
         try:
             was_run = self._finished(execution)
         except BaseException:
             if self._sweep is not None:
                 self._sweep.bring(self.notebook.folder, self.shell.user_ns)
             raise
-        finally:
-            if self._sweep is not None and self._lent is not None and was_run:
-                self._lent.give_back(self._together)
         if self._sweep is not None and was_run:
             self._sweep.finish(self.shell.user_ns)
         return was_run

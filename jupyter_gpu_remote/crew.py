@@ -75,10 +75,15 @@ class Crew:
         """The package that its cluster is made by."""
         self.needs: Any = None
         """The packages that the notebook needs."""
-        self.waits = bool(job)
+        self.waits = False
         """Whether there may soon be a cluster that nobody has told of."""
         self._rejoined = 0.0
         self._used = False
+
+    @property
+    def is_used(self) -> bool:
+        """Whether the notebook has a use for a cluster, and there are machines for it."""
+        return bool(self.members and self.needs and self.engine in self.needs.names)
 
     def meet(self) -> bool:
         """Connect to those that are new, let go of those that are gone; return whether there are new ones."""

@@ -23,9 +23,8 @@ from .transport.base import Stream
 _AGAIN = 0.5
 """Seconds until a machine is tried again on which nobody listens."""
 _PIECE = 1 << 16
-_LISTEN = """
-import signal, socket, sys, threading
-signal.alarm(30)
+FREE = """
+import socket
 here = socket.create_server(("", 0))
 probe = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 try:
@@ -34,6 +33,12 @@ try:
 except OSError:
     own = "127.0.0.1"
 print(own, here.getsockname()[1], flush=True)
+"""
+"""A program that says the address of its machine, and a port there that was free."""
+_LISTEN = f"""
+import signal, sys, threading
+signal.alarm(30)
+{FREE}
 def serve():
     while True:
         there = here.accept()[0]

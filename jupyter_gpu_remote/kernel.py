@@ -155,9 +155,13 @@ class RemoteKernel:
     def over(self, error: GpuRemoteError) -> None:
         """Take that there is no link any more."""
         self.untold = None if self.executions else error
-        if self.executions:
-            self.on_loss(error)
-        self.executions.fail(error)
+        try:
+            if self.executions:
+                self.on_loss(error)
+        except Exception:
+            _log.exception("what became of a lost kernel could not be looked at")
+        finally:
+            self.executions.fail(error)
 
     # -- out ----------------------------------------------------------------------------------------
 

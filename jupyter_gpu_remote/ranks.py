@@ -8,23 +8,13 @@ from concurrent import futures
 from contextlib import suppress
 from typing import Any
 
+from .crossing import FREE
 from .errors import GpuRemoteError
 from .kernel import RemoteKernel
 from .machine import LiveMachine
 from .member import ANSWER_LIMIT, Member
 
 _NOTE = 'umask 077; mkdir -p "$HOME/.gpu-remote/cluster"; cat > "$HOME/.gpu-remote/cluster/$1.failed"'
-_FREE = """
-import socket, sys
-free = socket.create_server(("", 0))
-probe = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-try:
-    probe.connect(("10.255.255.255", 1))
-    own = probe.getsockname()[0]
-except OSError:
-    own = "127.0.0.1"
-print(own, free.getsockname()[1])
-"""
 _LAUNCH = "__import__('_gpu_remote.agent.launch', fromlist=['*']).torchrun"
 _LOOK = 2.0
 """Seconds between two looks whether a machine that takes part is still there."""
@@ -47,7 +37,7 @@ def launch(
         The cell to run on the notebook's machine; it fails when another machine fails.
     """
     machine = head.machine
-    address, port = head.transport.run([machine.python, "-c", _FREE]).check().stdout.decode().split()
+    address, port = head.transport.run([machine.python, "-c", FREE]).check().stdout.decode().split()
     if machine.provider == "local":
         address = "127.0.0.1"
 

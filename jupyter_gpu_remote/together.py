@@ -87,11 +87,12 @@ class Together:
             crew.push()
             crew.needs = cells.local.wants.current(config.env)
             if config.launch:
-                crew.waits = False
                 name = f"{time.strftime('%m%d-%H%M%S')}-{secrets.token_hex(2)}"
                 cell = crew.launch(cell, name, wanted(config) or 1 + len(crew.members))
                 self._launched = "" if config.detach else name
-            elif not config.detach:
+            elif config.detach:
+                crew.waits = crew.is_used
+            else:
                 self._start(crew, config)
         if self._keeper is None:
             self._keeper = threading.Thread(target=self._keep, name="machines beside", daemon=True)
@@ -115,8 +116,7 @@ class Together:
             crew.engine = "ray"
         if config.sweep:
             crew.engine = "distributed"
-        used = crew.members and crew.needs and crew.engine in crew.needs.names
-        if not used and not config.engine:
+        if not crew.is_used and not config.engine:
             return
         phase = f"starting {TITLES[crew.engine]}"
         if not crew.ticket():

@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 import nbformat
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, ViewportSize, sync_playwright
 
 from tests.ui import journey
 from tests.ui.lab import LIMIT, Lab, browser_options, chromium, lab
@@ -53,13 +53,7 @@ RAN = "![...document.querySelectorAll('.jp-InputPrompt')].some(p => p.textConten
 
 def take_all(browser: Browser, it: Lab, theme: str) -> None:
     """Take the pictures of one theme."""
-    page = browser.new_page(viewport={"width": 1280, "height": 930}, device_scale_factor=1.5)
-    page.set_default_timeout(LIMIT * 1000)
-    page.goto(it.url("lab/tree/training.ipynb"))
-    journey.wait_for_kernel(page)
-    page.add_style_tag(content=".Toastify { display: none }")
-    run_all(page, ".jp-OutputArea-output img")
-    page.keyboard.press("Escape")
+    page = ran(browser, it, "training.ipynb", (1280, 930), ".jp-OutputArea-output img")
     if theme == "light":
         page.locator(".jp-NotebookPanel:visible").screenshot(path=str(IMAGES / "cell.png"))
     journey.open_panel(page)
@@ -77,23 +71,25 @@ def take_all(browser: Browser, it: Lab, theme: str) -> None:
 
 def take_sweep(browser: Browser, it: Lab) -> None:
     """Take the picture of a sweep's table."""
-    page = browser.new_page(viewport={"width": 1300, "height": 720}, device_scale_factor=1.5)
-    page.set_default_timeout(LIMIT * 1000)
-    page.goto(it.url("lab/tree/sweep.ipynb"))
-    journey.wait_for_kernel(page)
-    page.add_style_tag(content=".Toastify { display: none }")
-    run_all(page, "text=deleted")
-    page.keyboard.press("Escape")
+    page = ran(browser, it, "sweep.ipynb", (1300, 720), "text=deleted")
     page.locator(".jp-NotebookPanel:visible").screenshot(path=str(IMAGES / "sweep.png"))
     page.close()
 
 
-def run_all(page: Page, result: str) -> None:
-    """Run the cells and wait for their outputs, of which `result` selects one."""
+def ran(browser: Browser, it: Lab, name: str, size: tuple[int, int], result: str) -> Page:
+    """Return a page with a notebook whose cells have run; of their outputs, `result` selects one."""
+    viewport: ViewportSize = {"width": size[0], "height": size[1]}
+    page = browser.new_page(viewport=viewport, device_scale_factor=1.5)
+    page.set_default_timeout(LIMIT * 1000)
+    page.goto(it.url(f"lab/tree/{name}"))
+    journey.wait_for_kernel(page)
+    page.add_style_tag(content=".Toastify { display: none }")
     page.click("text=Run")
     page.click("text=Run All Cells")
     page.wait_for_selector(result)
     page.wait_for_function(RAN)
+    page.keyboard.press("Escape")
+    return page
 
 
 def notebook(cells: list[str]) -> nbformat.NotebookNode:

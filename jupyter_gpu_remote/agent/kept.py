@@ -25,8 +25,12 @@ REMOTE = "bucket"
 NAMED = 200
 """Files that are named, of those on their way."""
 NOTHING: Mapping[str, Any] = {
-    **{"names": [], "count": 0, "bytes": 0, "open": []},
-    **{"outputs": 0, "failing": False},
+    "names": [],
+    "count": 0,
+    "bytes": 0,
+    "open": [],
+    "outputs": 0,
+    "failing": False,
 }
 """What `Kept.waiting` returns when all is in the bucket."""
 _FILE = re.compile(r"[a-z][a-z.]{0,30}")

@@ -83,16 +83,22 @@ class Node:
                 stderr=said,
                 start_new_session=True,  # a cell's interrupt is not for it
             )
-        end = time.monotonic() + _UP_LIMIT
-        while _UP not in (text := log.read_text(errors="replace")):
-            if not self.runs or time.monotonic() > end:
-                self.close()
-                raise RuntimeError(f"Ray did not start: {text.strip()[-2000:] or 'it said nothing'}")
-            time.sleep(_LOOK)
+        try:
+            self._await_start(log)
+        except BaseException:  # an interrupt, too
+            self.close()
+            raise
         if ticket is None:
             file = self.folder / "ray.json"
             file.touch(0o600)
             file.write_text(json.dumps(self.ticket))
+
+    def _await_start(self, log: Path) -> None:
+        end = time.monotonic() + _UP_LIMIT
+        while _UP not in (text := log.read_text(errors="replace")):
+            if not self.runs or time.monotonic() > end:
+                raise RuntimeError(f"Ray did not start: {text.strip()[-2000:] or 'it said nothing'}")
+            time.sleep(_LOOK)
 
     @property
     def runs(self) -> bool:

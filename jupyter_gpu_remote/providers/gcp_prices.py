@@ -47,9 +47,10 @@ def prices(compute: Compute) -> Mapping[str, Mapping[str, Price]]:
         threading.Thread(target=ask, name="prices of Google Cloud", daemon=True).start()
         return True
 
-    if kept(key, _DAY) is None:
+    said = kept(key, _DAY)
+    if said is None:
         cached(f"{key}, asked for", _RETRY, begin)
-    said = kept(key, _BETTER) or {}
+        said = kept(key, _BETTER) or {}
     return {name: {region: Price(*both) for region, both in there.items()} for name, there in said.items()}
 
 

@@ -12,6 +12,9 @@ import pytest
 from jupyter_gpu_remote.registry import Registry
 from tests.notebooks import Notebook, Ran, delete_all_machines, notebook
 
+from .frontend import refused, write_config
+from .own import processes
+
 LOCAL = "--cloud local"
 
 
@@ -142,6 +145,8 @@ def test_the_machine_that_a_sweep_launched_is_deleted_at_its_end_unless_it_is_to
         assert any(" deleted" in str(m["content"]) for m in ran.messages)
         assert value(fresh, "sweep.value.tolist()") == [1, 2]
         assert (tmp_path / "made-1").exists() and len(list(tmp_path.glob("sweeps/*/trial-00*.txt"))) == 2
+        assert fresh.remote(cell, f"{LOCAL} --machines 2 --sweep x=1,2 --in missing").error
+        assert not Registry().machines()
         assert not fresh.remote("6 * 7", LOCAL).error
         assert fresh.run("%remote attach").result == "42"
         assert not fresh.run("%remote down --yes").error
@@ -149,6 +154,23 @@ def test_the_machine_that_a_sweep_launched_is_deleted_at_its_end_unless_it_is_to
         assert len(Registry().machines()) == 1
         assert not fresh.remote("x", f"{LOCAL} --sweep x=1,2").error
         assert len(Registry().machines()) == 1
+    delete_all_machines()
+
+
+def test_a_sweep_whose_connection_is_lost_keeps_its_machines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tests.notebooks.LIMIT", 110.0)  # SSH needs 50 s to see it
+    write_config(monkeypatch, tmp_path / "config", reconnect_timeout=1)
+    with notebook(tmp_path) as lost:
+        request = lost.send(f"%%remote {LOCAL} --machines 2 --sweep x=1,2\nimport time\ntime.sleep(600)")
+        lost.wait(request, until=lambda ran: any("running" in str(m["content"]) for m in ran.messages))
+        head, worker = Registry().machines()
+        (server,) = processes("local_server", f"/{head.name}")
+        server.suspend()
+        refused(lost.wait(request), "did not answer", "Cost: ")
+        server.resume()
+        assert Registry().machines() == [head, worker]
     delete_all_machines()
 
 
