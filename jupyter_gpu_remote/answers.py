@@ -6,11 +6,12 @@ import contextlib
 import itertools
 import json
 from collections.abc import Collection, Mapping
+from concurrent import futures
 from concurrent.futures import Future, InvalidStateError
 from typing import Any, Protocol
 
 from .agent import wire
-from .errors import GpuRemoteError
+from .errors import ConnectionLostError, GpuRemoteError, KernelError
 
 
 class Peer(Protocol):
@@ -30,6 +31,23 @@ class Peer(Protocol):
 
     def over(self, error: GpuRemoteError) -> None:
         """Take that there is no link any more."""
+
+
+def waited_for(answer: Future[Any], op: str, timeout: float) -> Any:
+    """Return the answer to the request `op`.
+
+    Raises:
+        KernelError: The agent refused.
+        ConnectionLostError: The connection broke, or no answer came within `timeout` seconds.
+    """
+    try:
+        return answer.result(timeout)
+    except futures.TimeoutError:
+        raise ConnectionLostError(f"The agent did not answer {op!r} within {timeout:.0f} s.") from None
+    except LookupError as e:
+        raise KernelError(f"The agent refused {op!r}: {e}.") from None
+    finally:
+        answer.cancel()
 
 
 class Answers:

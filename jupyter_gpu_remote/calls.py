@@ -14,9 +14,9 @@ from .agent import wire
 from .config import GpuRemote
 from .errors import GpuRemoteError, KernelError
 from .exchange.ledger import Ledger
+from .exchanging import exchange_with
 from .kernel import RemoteKernel
 from .messages import Execution, Message
-from .notebook import exchange_with
 from .raised import remote_error
 from .registry import Registry
 from .sweeps.record import MESSAGE

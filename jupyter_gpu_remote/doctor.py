@@ -144,7 +144,7 @@ def control_sockets() -> tuple[list[Path], list[Path]]:
     """Return the control sockets of our SSH connections: those in use, and those whose ssh is gone."""
     if sys.platform == "win32":
         return [], []
-    from .transport.master import control_dir
+    from .transport.controldir import control_dir
 
     used: list[Path] = []
     stale: list[Path] = []

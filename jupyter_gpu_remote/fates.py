@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .errors import KernelDiedError, KernelError, KernelStartError
+from .errors import ConnectionLostError, KernelDiedError, KernelError, KernelStartError
 
 RESTARTED = "it was restarted"
 """The cause of death that the agent gives when somebody asked for it."""
@@ -23,6 +23,23 @@ def lost() -> KernelError:
 def forgotten() -> KernelError:
     """Return the error for a cell whose end is no longer in the journal."""
     return KernelError("This cell has ended, but how is no longer known over there.", hint=_LOOK)
+
+
+def silent(seconds: float, why: object) -> ConnectionLostError:
+    """Return the error for cells whose machine has not answered for that long."""
+    return ConnectionLostError(
+        f"The machine did not answer for {seconds:.0f} s: {why}",
+        billed="The machine may still run and be billed.",
+        hint="`%remote attach` shows what the cell did once the machine is back; "
+        "`%remote down` deletes the machine.",
+    )
+
+
+def gone(reason: object) -> KernelError:
+    """Return the error for cells whose kernel was not there any more when the link came back."""
+    return KernelError(
+        f"The remote kernel is gone: {reason}.", billed=_BILLED, hint="Run the cell again to start a new one."
+    )
 
 
 def died(cause: str, again: bool) -> KernelDiedError:

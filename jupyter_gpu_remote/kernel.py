@@ -7,7 +7,6 @@ agent drops what it is sent again and has already.
 from __future__ import annotations
 
 import base64
-import concurrent.futures
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +15,8 @@ from typing import Any
 
 from . import fates
 from .agent import wire
-from .errors import ConnectionLostError, GpuRemoteError, KernelError
+from .answers import waited_for
+from .errors import GpuRemoteError, KernelError
 from .executions import Executions
 from .link import Link
 from .messages import Early, Execution, Listener, Message, cell_request, compose, new_id
@@ -172,15 +172,7 @@ class RemoteKernel:
             KernelError: It refused.
             ConnectionLostError: The connection broke, or no answer came within `timeout` seconds.
         """
-        answer = self._link.ask(op, **arguments)
-        try:
-            return answer.result(timeout)
-        except concurrent.futures.TimeoutError:
-            raise ConnectionLostError(f"The agent did not answer {op!r} within {timeout:.0f} s.") from None
-        except LookupError as e:
-            raise KernelError(f"The agent refused {op!r}: {e}.") from None
-        finally:
-            answer.cancel()
+        return waited_for(self._link.ask(op, **arguments), op, timeout)
 
     def notify(self, op: str, **arguments: Any) -> None:
         """Tell the agent something without waiting for its answer."""

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
+from . import fates
 from .agent import wire
 from .answers import Answers, Peer
 from .errors import (
@@ -162,25 +163,12 @@ class Link:
             except (TransportError, OSError) as e:
                 gone = time.monotonic() - lost
                 if gone > self._patience:
-                    return self._give_up(
-                        ConnectionLostError(
-                            f"The machine did not answer for {gone:.0f} s: {getattr(e, 'message', e)}",
-                            billed="The machine may still run and be billed.",
-                            hint="`%remote attach` shows what the cell did once the machine is back; "
-                            "`%remote down` deletes the machine.",
-                        )
-                    )
+                    return self._give_up(fates.silent(gone, getattr(e, "message", e)))
                 self._peer.news(f"connection lost, reconnecting for {gone:.0f} s")
             except GpuRemoteError as e:
                 return self._give_up(e)
             except LookupError as e:
-                return self._give_up(
-                    KernelError(
-                        f"The remote kernel is gone: {e}.",
-                        billed="The machine still runs.",
-                        hint="Run the cell again to start a new one.",
-                    )
-                )
+                return self._give_up(fates.gone(e))
             else:
                 self._peer.news("")
                 return True

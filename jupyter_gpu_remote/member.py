@@ -15,11 +15,11 @@ from .agent import wire
 from .config import GpuRemote
 from .errors import GpuRemoteError, KernelError
 from .exchange.ledger import Ledger
+from .exchanging import exchange_with
 from .fleet import Fleet
 from .machine import LiveMachine
 from .messages import Execution, Message
 from .model import Machine
-from .notebook import exchange_with
 from .registry import Registry
 from .sync.movers import silent
 from .synced import open_sync, remote_folder_of

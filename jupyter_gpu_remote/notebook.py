@@ -12,28 +12,25 @@ import time
 from collections.abc import Callable, Mapping, MutableMapping
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .config import GpuRemote
 from .errors import GpuRemoteError, MachineNotFoundError, MachinePreemptedError
 from .exchange import Exchange
 from .exchange.ledger import Ledger
+from .exchanging import exchange_with
 from .fleet import Fleet
 from .kernel import Early, Listener, RemoteKernel
 from .machine import LiveMachine
 from .model import GpuRequest, Machine
 from .reaper import reap_in_background
 from .registry import Registry
-from .removal import blob_folder
 from .storage.kept import bring, note_place, place_of
 from .storage.mounts import Mounts
 from .storage.told import left_behind
 from .sync import FolderSync
-from .synced import Requests, open_sync, remote_folder_of, short_hash, too_wide
+from .synced import open_sync, remote_folder_of, short_hash, too_wide
 from .tables import duration
-
-if TYPE_CHECKING:
-    from .exchange.blobs import Blobs
 
 Report = Callable[[str, str], None]
 OnKernel = Callable[[RemoteKernel, FolderSync | None], Early | None]
@@ -48,42 +45,6 @@ def notebook_key(connection_file: str = "") -> str:
     of the kernel's connection file, which a restart keeps.
     """
     return os.environ.get("JPY_SESSION_NAME") or f"{Path.cwd()}:{Path(connection_file).stem}"
-
-
-def _missing(agent: Requests, blobs: list[str]) -> list[str]:
-    """Ask the agent which blobs the machine lacks."""
-    return list(agent.request("missing", blobs=blobs))
-
-
-def exchange_with(
-    live: LiveMachine,
-    kernel: RemoteKernel,
-    cwd: str,
-    registry: Registry,
-    config: GpuRemote,
-    progress: Callable[[int, int, str], None],
-    namespace: MutableMapping[str, Any],
-    ledger: Ledger,
-) -> Exchange:
-    """Return what moves the variables of `namespace` to and from a kernel that works in the folder `cwd`."""
-    folder, key = kernel.store
-
-    def open_blobs() -> Blobs:
-        from .exchange.blobs import Blobs
-        from .variables.store import Store
-
-        here = Store(blob_folder(live.machine.name), key)
-        missing = functools.partial(_missing, kernel)
-        patience = config.reconnect_timeout
-        return Blobs(live.transport, live.machine.python, folder, missing, here, progress, patience)
-
-    def distrusted() -> str:
-        machine = registry.get(live.machine.name)
-        if machine.provider != "ssh" or machine.trusted:
-            return ""
-        return f"{machine.name} was not made here: taking variables from it would run here what it sends."
-
-    return Exchange(namespace, ledger, open_blobs, folder, key, cwd, live.bring_uv, distrusted)
 
 
 class Notebook:

@@ -10,7 +10,6 @@ import base64
 import os
 import resource
 import signal
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
@@ -31,13 +30,13 @@ def ping(agent: Agent, client: Client) -> str:
 
 def status(agent: Agent, client: Client) -> dict[str, Any]:
     """Tell the version, the kernels, the load, and the memory the agent has needed at most, in KiB."""
-    end = agent.end()
+    left, why = agent.prospects.ends()
     return {
         "version": agent.version,
         "pid": os.getpid(),
         "log": str(agent.root / "agent.log"),
-        "ends_in": end.at - time.time() if end else None,
-        "ends_why": end.why if end else None,
+        "ends_in": left,
+        "ends_why": why,
         "load": agent.load.facts(),
         "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
         "kernels": [
@@ -55,9 +54,8 @@ def status(agent: Agent, client: Client) -> dict[str, Any]:
 
 def extend(agent: Agent, client: Client, minutes: float) -> float | None:
     """Keep the machine for some minutes from now, used or not; tell the seconds it has left."""
-    agent.guard.extend(minutes * 60)
-    end = agent.end()
-    return end.at - time.time() if end else None
+    agent.prospects.extend(minutes * 60)
+    return agent.prospects.ends()[0]
 
 
 def attach(
@@ -115,7 +113,7 @@ def attach(
         "executions": list(found.cells.executions),
         "folder": ident,
         "began": began,
-        "prospects": agent.prospects(),
+        "prospects": agent.prospects.known(),
         "mounts": bool(agent.mounts),
         "kernel": {**found.facts, "id": found.id},
         "store": {

@@ -19,21 +19,17 @@ from typing import Any
 
 from . import requests, wire
 from .clients import Client
-from .guard import WARNING, End, Guard, Use
 from .handover import Release
 from .keeper import Keeper
 from .kernels import HOLD, Kernel
 from .load import Load
 from .loop import READ, WRITE, Loop, safely
 from .mounts import Mounts
-from .notice import Notice
+from .prospects import Prospects
 
 _TICK = 1.0
-_GUARD_EVERY = 5.0
 _ALIVE_EVERY = 30.0
 """Seconds between two signs of life for whoever guards the machine when the agent does not."""
-_DRAIN = 120.0
-"""Seconds that a machine whose time is up may take to bring what was written to its buckets."""
 
 
 class Agent:
@@ -49,12 +45,7 @@ class Agent:
         self.root = root
         self.sockets = sockets
         self.version = version
-        self.guard = Guard(root)
-        self.client_at = 0.0
-        self._guarded_at = self._looked_at = self._alive_at = time.monotonic() - _ALIVE_EVERY
-        self._warned = False
-        self._notice: Notice | None = None
-        self._leaving = False
+        self._looked_at = self._alive_at = time.monotonic() - _ALIVE_EVERY
         self.clients: dict[int, Client] = {}
         self._loop = Loop()
         self.keeper = Keeper(root, sockets, self._loop, self._part)
@@ -65,6 +56,7 @@ class Agent:
         self.worker = ThreadPoolExecutor(1)
         self.mounts = Mounts(root / "mounts", sockets, self.keeper.journals)
         self.load = Load(lambda: [k.facts["pid"] for k in list(self.kernels.values())])
+        self.prospects = Prospects(root, self.kernels, self.load, self.mounts, self._wake)
         self._heir: Client | None = None
         self._release: Release | None = None
         self._done: list[tuple[Client, Any, Future[Any]]] = []
@@ -114,67 +106,13 @@ class Agent:
         self._looked_at = time.monotonic()
         self.keeper.look_around()
         self.mounts.look_around()
-        self._pass_notice_on()
-        if time.monotonic() - self._guarded_at > _GUARD_EVERY:
-            self._guarded_at = time.monotonic()
-            self._end_if_due()
+        self.prospects.look()
         if time.monotonic() - self._alive_at > _ALIVE_EVERY:
             self._alive_at = time.monotonic()
             (self.root / "alive").touch()
 
     def _spare_due_in(self) -> float:
         return self.keeper.spare.due_in(any(k.cells.running for k in self.kernels.values()))
-
-    def end(self) -> End | None:
-        """Return when the machine ends itself as things are; None when it does not."""
-        kernels = self.kernels.values()
-        active = max((k.active_at for k in kernels), default=0.0)
-        worked = max((k.worked_at for k in kernels), default=0.0)
-        return self.guard.end(
-            Use(
-                busy=any(k.cells.running for k in kernels),
-                active_at=active,
-                worked_at=max(active, worked, self.load.worked_at),
-                client_at=self.client_at,
-                unseen=max((k.unseen for k in kernels), default=0.0),
-                gpu_known=self.load.gpus is not None,
-            )
-        )
-
-    def _end_if_due(self) -> None:
-        end = self.end()
-        left = end.at - time.time() if end else WARNING + 1
-        if self._warned != (left <= WARNING):
-            self._warned = not self._warned
-            self._tell(ending=self._ending())
-            if not self._warned:
-                self.mounts.stay()
-        if left <= 0 and self.mounts.drained(_DRAIN):
-            self.guard.power_off()
-
-    def _pass_notice_on(self) -> None:
-        if self._notice is None and (cloud := self.guard.policy().notice):
-            self._notice = Notice(cloud, self._wake)
-        if self._notice and self._notice.at and not self._leaving:
-            self._leaving = True
-            left = max(0.0, self._notice.at - time.time())
-            self._tell(leaving=left)
-            self.mounts.drained(left)
-
-    def _ending(self) -> dict[str, Any] | None:
-        end = self.end()
-        return {"in": max(0.0, end.at - time.time()), "why": end.why} if end and self._warned else None
-
-    def prospects(self) -> dict[str, Any]:
-        """Return what whoever comes now is to know of the machine's end."""
-        if self._leaving and self._notice:
-            return {"leaving": max(0.0, self._notice.at - time.time())}
-        return {"ending": self._ending()} if self._warned else {}
-
-    def _tell(self, **event: Any) -> None:
-        """Journal something about the machine with every kernel."""
-        for kernel in self.kernels.values():
-            kernel.event(**event)
 
     def _wake(self) -> None:
         """Have the loop look around at once; from any thread."""
@@ -217,7 +155,7 @@ class Agent:
             data = b""
         if not data:
             return self.drop(client)
-        self.client_at = time.time()
+        self.prospects.client_at = time.time()
         for kernel in self.kernels.values():
             kernel.unseen = 0.0
         try:

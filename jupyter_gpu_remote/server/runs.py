@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import functools
 import threading
 import time
@@ -12,16 +11,13 @@ from typing import Any
 
 import nbformat.v4
 
-from ..agent import wire
 from ..config import GpuRemote
 from ..errors import ConflictError, GpuRemoteError, MachineNotFoundError
 from ..jobtable import JobRow, JobState
-from ..messages import Message
-from ..plain import plain_text
 from ..registry import Registry
 from ..verbs.job import Job
 from ..verbs.outcome import described, refresh_one
-from .celloutputs import CellOutputs
+from .followed import Followed
 from .kernelspecs import usable
 from .problems import RefusedError
 from .visits import Visits
@@ -35,10 +31,6 @@ _FOLLOWED = 8
 """Jobs whose outputs are followed at a time."""
 _LINGER = 60.0
 """Seconds for which outputs that nobody asks for are kept here; the machine has them."""
-_KEPT = 500_000
-"""Characters of a job's output that are kept here, the last ones."""
-_FIRST_LIMIT = 20.0
-"""Seconds until the first outputs must have come."""
 
 
 class Runs:
@@ -66,7 +58,7 @@ class Runs:
         self._mark: object = None
         self._states: dict[int, str] | None = None
         self._not_before: dict[str, float] = {}
-        self._followed: dict[int, _Followed] = {}
+        self._followed: dict[int, Followed] = {}
         self._lock = threading.Lock()
 
     # -- all of them --------------------------------------------------------------------------------
@@ -177,16 +169,16 @@ class Runs:
                 one.leave()
             self._followed.clear()
 
-    def _follow(self, job: Job) -> _Followed:
+    def _follow(self, job: Job) -> Followed:
         with self._lock:
             followed = self._followed.get(job.id)
             if followed is None:
                 self._make_room()
-                followed = self._followed[job.id] = _Followed(job)
+                followed = self._followed[job.id] = Followed(job)
                 followed.start()
         return followed
 
-    def _check(self, job: Job, followed: _Followed) -> None:
+    def _check(self, job: Job, followed: Followed) -> None:
         if followed.failure is not None:
             with self._lock:
                 self._followed.pop(job.id, None)
@@ -219,83 +211,3 @@ class Runs:
 
 def _notice(id: int, state: str, machine: str = "", title: str = "", note: str = "") -> dict[str, Any]:
     return {"id": id, "state": state, "machine": machine, "title": title, "note": note}
-
-
-class _Followed:
-    """The outputs of one job: those so far and those to come, as long as somebody asks for them.
-
-    Args:
-        job: The job.
-    """
-
-    def __init__(self, job: Job) -> None:
-        self._job = job
-        self._parts: list[str] = []
-        self._cell = CellOutputs()
-        self._dropped = 0
-        self._lock = threading.Lock()
-        self._left = threading.Event()
-        self._caught_up = threading.Event()
-        self._ended = False
-        self._asked_at = time.monotonic()
-        self.failure: GpuRemoteError | None = None
-
-    @property
-    def idle(self) -> float:
-        """Seconds since somebody asked."""
-        return time.monotonic() - self._asked_at
-
-    def start(self) -> None:
-        """Begin to follow."""
-        threading.Thread(target=self._run, name=f"outputs of job {self._job.id}", daemon=True).start()
-
-    def leave(self) -> None:
-        """Follow no more."""
-        self._left.set()
-
-    def text(self, since: int) -> dict[str, Any]:
-        """Return what came after `since`, or all where that is not kept any more."""
-        self._asked_at = time.monotonic()
-        self._caught_up.wait(_FIRST_LIMIT)
-        with self._lock:
-            ended, whole = self._ended, "".join(self._parts)
-            cut = max(0, len(whole) - _KEPT)
-            self._dropped += cut
-            self._parts = [whole := whole[cut:]]
-            first, last = self._dropped, self._dropped + len(whole)
-        start = since if first <= since <= last else first
-        return {"start": start, "next": last, "text": whole[start - first :], "ended": ended}
-
-    def outputs(self) -> tuple[list[dict[str, Any]], bool]:
-        """Return the outputs as a notebook keeps them, and whether nothing will follow."""
-        self._asked_at = time.monotonic()
-        self._caught_up.wait(_FIRST_LIMIT)
-        with self._lock:
-            return self._cell.all(), self._ended
-
-    def message(self, message: Message) -> None:
-        """Take a message of the job."""
-        if message.channel != wire.IOPUB:
-            return
-        text = plain_text(message.type, message.content)
-        with self._lock:
-            self._cell.message(message)
-            if text:
-                self._parts.append(text)
-
-    def connection(self, text: str) -> None:
-        """Nothing is said of a connection; it comes back by itself."""
-
-    def _run(self) -> None:
-        try:
-            with self._job.replay(self) as (execution, _):
-                self._caught_up.set()
-                while not self._left.is_set() and not execution.future.done():
-                    concurrent.futures.wait((execution.future,), 0.5)
-                if execution.future.done():
-                    self._job.note_end(execution)
-                    self._ended = True
-        except GpuRemoteError as e:
-            self.failure = e
-        finally:
-            self._caught_up.set()

@@ -13,7 +13,6 @@ import os
 import re
 import select
 import socket
-import stat
 import subprocess
 import tempfile
 import threading
@@ -22,49 +21,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..errors import ConfigurationError, TransportError, TransportTimeoutError
+from ..errors import ConfigurationError, TransportTimeoutError
 from ..model import Address
 from . import diagnosis
+from .controldir import PLAIN_PATH, control_dir
 from .login import Login, environment, options
 
-# OpenSSH binds a temporary name 17 bytes longer than ours; 104 bytes is the shortest sun_path there is.
-_NAME_MAX = 32
-_FOLDER_MAX = 104 - 1 - 17 - 1 - _NAME_MAX
 # Nobody can listen there: the refusal takes exactly one round trip and starts nothing.
 _NOWHERE = "/dev/null/probe"
 _SETTLE = 5.0
-# What ssh neither expands nor splits.
-_PLAIN_PATH = re.compile(r"/[\w./+,@=-]{1,100}")
-
-
-def control_dir() -> Path:
-    """Return the private folder of the control sockets, created on first use.
-
-    Raises:
-        TransportError: It exists and others could use it.
-    """
-    uid = os.geteuid()
-    runtime = os.environ.get("XDG_RUNTIME_DIR")
-    folders = [Path(runtime, "gpu-remote")] if runtime else []
-    folders += [Path(tempfile.gettempdir(), f"gpu-remote-{uid}"), Path(f"/tmp/gpu-remote-{uid}")]
-    for folder in folders:
-        if len(os.fsencode(folder)) > _FOLDER_MAX or not _PLAIN_PATH.fullmatch(str(folder)):
-            continue
-        try:
-            folder.mkdir(mode=0o700, exist_ok=True)
-            info = folder.lstat()
-        except OSError:
-            continue
-        if not stat.S_ISDIR(info.st_mode) or info.st_uid != uid or info.st_mode & 0o077:
-            raise TransportError(
-                f"{folder} is not a private folder of this user, so SSH connections cannot be kept there.",
-                hint=f"Look who made it, then remove it: rm -r {folder}",
-            )
-        return folder
-    raise TransportError(
-        "There is no folder for SSH control sockets: tried " + ", ".join(map(str, folders)) + ".",
-        hint="Set XDG_RUNTIME_DIR to a short path that only you can use.",
-    )
 
 
 class Master:
@@ -211,7 +176,7 @@ class Master:
         Raises:
             ConnectionLostError, TransportTimeoutError: The connection broke or froze.
         """
-        if not _PLAIN_PATH.fullmatch(remote):
+        if not PLAIN_PATH.fullmatch(remote):
             return None
         local = self._beside(hashlib.sha256(remote.encode()).hexdigest()[:8])
         stream = _connect(local)

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 from ..config import GpuRemote
 from ..errors import GpuRemoteError
 from ..exchange.ledger import Ledger
+from ..exchanging import exchange_with
 from ..kernel import RemoteKernel
 from ..messages import Execution, Listener
 from ..model import Machine
-from ..notebook import exchange_with
 from ..registry import Registry
 from ..sync.movers import silent
 from ..synced import remote_folder_of

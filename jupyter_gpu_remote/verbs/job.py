@@ -18,10 +18,10 @@ from ..agent import wire
 from ..config import GpuRemote
 from ..errors import GpuRemoteError, JobError, KernelDiedError, MachineNotFoundError
 from ..exchange.ledger import Ledger
+from ..exchanging import exchange_with
 from ..jobtable import JobRow, JobState
 from ..kernel import RemoteKernel
 from ..messages import Execution, Listener, Message
-from ..notebook import exchange_with
 from ..raised import remote_error
 from ..registry import Registry
 from ..storage.kept import KeptOutputs, place_of
