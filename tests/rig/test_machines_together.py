@@ -119,6 +119,20 @@ def test_tensors_are_reduced_over_two_hosts_and_a_rank_that_is_killed_is_named_w
     assert "rank 1 of 2: 3.0" in str(ran.of("display_data"))
 
 
+def test_a_launch_ends_and_names_the_host_that_falls_silent(
+    two: Two, train: Callable[..., str], hosts: NetnsHosts
+) -> None:
+    name, host = two.worker
+    request = train("while True: total()\n")
+    ran = two.book.wait(request, until=lambda ran: "rank 0 of 2: 3.0\n" in ran.text)
+    hosts.cut(host)
+    try:
+        ran = two.book.wait(request, so_far=ran)
+    finally:
+        hosts.mend(host)
+    assert f"{name} takes no part any more: it does not answer." in ran.error, ran
+
+
 def test_a_machine_that_falls_silent_costs_no_result_and_comes_back(two: Two, hosts: NetnsHosts) -> None:
     name, host = two.worker
     request = two.book.send(f"%%remote\n{TASKS}")
