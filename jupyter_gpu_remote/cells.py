@@ -7,21 +7,20 @@ import importlib
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import options, sweeps
 from .config import GpuRemote, load_settings
-from .errors import ConnectionLostError
 from .exchange import Exchange, Outgoing
-from .group import wanted, workers_of
 from .headstart import HeadStart
 from .kernel import Execution
 from .lent import Lent
 from .localside import LocalSide, key_of
 from .model import GpuRequest, Machine
 from .notebook import Notebook
+from .others import Others
 from .payloads import carry_out
 from .raised import remote_error, show_once, without_traceback
 from .relay import Relay
@@ -32,7 +31,7 @@ from .waiting import Waiting
 if TYPE_CHECKING:
     from .environment import Needs
     from .sweeps import Request as Sweep
-    from .together import Together
+    from .verbs import Desk
     from .verbs.job import Job
 
 
@@ -71,8 +70,11 @@ class RemoteCells:
         self._job: Job | None = None
         self._sweep: Sweep | None = None
         self._lent: Lent | None = None
-        self._following: Following | None = None
-        self._together: Together | None = None
+        self._at_end = ExitStack()
+        self._following = Following(lives=kernel is not None)
+        self._others = Others(
+            self._desk, self.local.wants.current, lambda code: self.carry(code=code), _warn, self.status.done
+        )
         self._outgoing: tuple[Execution | None, Outgoing] = None, Outgoing({})
         self._parsed: dict[str, tuple[GpuRequest, GpuRemote]] = {}
 
@@ -98,21 +100,10 @@ class RemoteCells:
 
     @contextmanager
     def _cell(self, line: str) -> Iterator[None]:
-        """Around a cell: show its errors, pass Ctrl-C on, and give back at its end what a sweep was lent."""
+        """Around a cell: show its errors, and pass Ctrl-C on."""
         self._job = self._sweep = self._lent = None
-        with self._errors_shown(line), self.waiting.listening():
-            try:
-                yield
-            except ConnectionLostError:
-                raise  # the sweep goes on over there, with its machines
-            except BaseException:
-                self._give_back()
-                raise
-            self._give_back()
-
-    def _give_back(self) -> None:
-        if self._lent is not None:
-            self._lent.give_back(self._together)
+        with self._errors_shown(line), self.waiting.listening(), ExitStack() as self._at_end:
+            yield
 
     def wait(self, execution: Execution) -> bool:
         """Wait for the end of a cell over there whose outputs appear here, and do what follows it.
@@ -140,7 +131,8 @@ class RemoteCells:
             show_plan(self, request, config)
             return None
         if self._sweep is not None and self._lent is None and not (config.keep or config.detach):
-            self._lent = Lent(self)
+            self._lent = self._others.lent(with_head=True)
+            self._at_end.enter_context(self._lent)
         self.status.new_cell()
         notebook = self.notebook
         self._keeps_folder = config.sync
@@ -158,13 +150,10 @@ class RemoteCells:
             self.status.report("")
         if notebook.sync is not None and config.sync and self._transfer(notebook.sync.push):
             self.local.wants.folder_changed()
-        together, code = self._with_others(config), cell
-        if together:
-            code = together.before(config, cell)
+        code, crew = self._others.before(config, cell)
         if config.detach:
             from .detached import detach
 
-            crew = together.for_job() if together else None
             self._job = detach(self, config, cell, self._sweep, code, crew)
             return None
         assert notebook.kernel is not None and self.exchange is not None
@@ -187,17 +176,10 @@ class RemoteCells:
         self._outgoing = execution, outgoing
         return execution
 
-    def _with_others(self, config: GpuRemote) -> Together | None:
-        """Return what looks after machines beside this notebook's; None where there are none."""
-        if self._together is None and self._may_have_others(config):
-            from .together import Together
+    def _desk(self) -> Desk:
+        from .line import desk_of
 
-            self._together = Together(self)
-        return self._together
-
-    def _may_have_others(self, config: GpuRemote) -> bool:
-        asked = wanted(config) or config.launch or config.engine
-        return bool(asked or workers_of(self.notebook.registry, self._machine))
+        return desk_of(self)
 
     def _prepare_and_begin(self, request: GpuRequest, config: GpuRemote) -> Execution | None:
         """Prepare for the next cell; return its execution if it has been started on the way."""
@@ -282,22 +264,13 @@ class RemoteCells:
         if execution.files_changed and self._keeps_folder and self.notebook.sync is not None:
             self.notebook.sync.remote_changed()
             self._transfer(self.notebook.sync.pull)
-        if self._together is not None:
-            self._together.after(self._keeps_folder)
-        self._follow_uploads()
+        self._others.after(self._keeps_folder)
+        self._following.cell_ended(self.notebook.mounts, StatusLine(for_shell(self.shell)).end)
         ours, outgoing = self._outgoing
         was_run = ours is not execution or self._settle(outgoing, reply)
         if reply["status"] != "ok":
             raise remote_error(reply, shown)
         return was_run
-
-    def _follow_uploads(self) -> None:
-        """Tell what the cell has written to buckets and is not there yet."""
-        if self._following:
-            self._following.stop()
-        if self.notebook.mounts is not None:
-            say, lives = StatusLine(for_shell(self.shell)).end, hasattr(self.shell, "kernel")
-            self._following = Following(self.notebook.mounts, say, lives)
 
     def _settle(self, outgoing: Outgoing, reply: dict[str, Any]) -> bool:
         assert self.exchange is not None
@@ -328,8 +301,7 @@ class RemoteCells:
 
     def close(self) -> None:
         """Let go of the machine, and leave the shell as it was."""
-        if self._together is not None:
-            self._together.close()
+        self._others.close()
         self.notebook.detach()
         self.relay.close()
         self.local.close()

@@ -117,18 +117,22 @@ def detach_there(
     needs: Needs | None,
     listener: Listener,
     show: Callable[[str], None],
-    sweep: Sweep | None = None,
+    sweep: Sweep | None,
+    code: str,
+    crew: Crew | None,
 ) -> Job:
     """Start a cell of a notebook that lies on a machine as a whole as a job.
 
     Args:
         notebook: The notebook, attached to its machine.
         config: The settings of the cell.
-        cell: The cell.
+        cell: The cell as it is written.
         needs: The packages that the notebook needs.
         listener: Gets the job's messages.
         show: Shows its live line.
         sweep: What the cell is swept over, if it is.
+        code: What is run over there.
+        crew: The machines beside the notebook's that work for it.
     """
     kernel, live = notebook.kernel, notebook.live
     assert kernel is not None and live is not None
@@ -139,7 +143,7 @@ def detach_there(
         asking = exchange.pack("", auto=False)
         said = kernel.execute("", silent=True, store_history=False, gpu_remote=asking.wish)
         exchange.settle(asking, said.future.result())
-    reads = sweep.reads if sweep else cell
+    reads = sweep.reads if sweep else code
     lent = _Lent(kernel, exchange, ledger, reads, lambda execution: execution.future.result())
 
     def pack(exchange: Exchange) -> Outgoing:
@@ -147,13 +151,24 @@ def detach_there(
         lent.add_to(outgoing)
         return outgoing
 
+    def sent(run: Running, execution: Execution) -> None:
+        if crew is not None:
+            crew.kernel = run.kernel
+
     def ended(job: Job, run: Running) -> None:
+        if crew is not None:
+            crew.end(config.sync)
         saved = _bring(notebook, config, job, run.execution)
         line.end(" · ".join(filter(None, (described(job.row), saved, run.problem))))
 
-    code = sweep.code if sweep else cell
+    code = sweep.code if sweep else code
     work = Work(code, title_of(cell), notebook.key, notebook.folder, nothing, pack, imports=lent.imports)
-    job = begin(live.machine, config, notebook.registry, work, listener, ended=ended)
+    try:
+        job = begin(live.machine, config, notebook.registry, work, listener, sent, ended)
+    except BaseException:
+        if crew is not None:
+            crew.end(False)
+        raise
     if not job.row.ended:
         line.end(f"job {job.id} runs on {job.machine}")
     return job

@@ -18,7 +18,7 @@ from jupyter_client.connect import ConnectionFileMixin
 
 from .agent import wire
 from .messages import Message
-from .tables import Table
+from .tables import Rich
 
 _CHANNELS = {"shell": wire.SHELL, "control": wire.CONTROL, "stdin": wire.STDIN}
 _REMEMBERED = 10_000
@@ -140,8 +140,8 @@ class Frontends(ConnectionFileMixin):  # type: ignore[misc]
         self.status("idle", request)
 
     def say(self, request: Request, text: str, stream: str = "stdout") -> None:
-        """Print a line in the cell of a request; a table is shown as one."""
-        if isinstance(text, Table):
+        """Print a line in the cell of a request; show what has a form for notebooks in that."""
+        if isinstance(text, Rich):
             data = {"text/plain": text, "text/html": text.html}
             self.publish("display_data", {"data": data, "metadata": {}}, request.header)
             return

@@ -29,6 +29,11 @@ def workers_of(registry: Registry, head: str) -> list[Machine]:
     return [m for m in registry.machines() if head and m.head == head and m.state not in _LEAVING]
 
 
+def asks_for_others(config: GpuRemote) -> bool:
+    """Return whether a cell asks for more than the notebook's machine."""
+    return bool(wanted(config) or config.launch or config.engine)
+
+
 def wanted(config: GpuRemote) -> int:
     """Return how many machines are asked for; 0 for as many as there are."""
     return config.machines or (config.on.count(",") + 1 if "," in config.on else 0)

@@ -28,17 +28,39 @@ _PROG = "%remote"
 Prepare = Callable[[GpuRequest, GpuRemote], Machine]
 
 
-def carry_out(
-    line: str, notebook: Notebook, front: Frontends, cell: Request, status: CellStatus, prepare: Prepare
-) -> dict[str, Any]:
+def desk_in(
+    cell: Request, notebook: Notebook, front: Frontends, status: CellStatus, prepare: Prepare
+) -> Desk:
+    """Return where the verbs of a cell are used.
+
+    Args:
+        cell: The cell that outputs belong to.
+        notebook: The notebook.
+        front: Where they go.
+        status: The line that tells what is going on.
+        prepare: Makes a machine ready for use here.
+    """
+    return Desk(
+        prog=_PROG,
+        config=notebook.config,
+        registry=notebook.registry,
+        folder=notebook.folder,
+        notebook=notebook,
+        say=functools.partial(front.say, cell),
+        report=status.report,
+        progress=status.progress,
+        launch=prepare,
+    )
+
+
+def carry_out(line: str, desk: Desk, notebook: Notebook, shown: InCell, prepare: Prepare) -> dict[str, Any]:
     """Do what a line says.
 
     Args:
         line: What follows ``%remote``.
+        desk: Where it is used.
         notebook: The notebook.
-        front: Where outputs go.
-        cell: The cell that they belong to.
-        status: The line that tells what is going on.
+        shown: Shows messages of other cells in this one.
         prepare: Makes a machine ready for use here.
 
     Returns:
@@ -47,33 +69,21 @@ def carry_out(
     Raises:
         GpuRemoteError: It cannot be done.
     """
-    say = functools.partial(front.say, cell)
-    desk = Desk(
-        prog=_PROG,
-        config=notebook.config,
-        registry=notebook.registry,
-        folder=notebook.folder,
-        notebook=notebook,
-        say=say,
-        report=status.report,
-        progress=status.progress,
-        launch=prepare,
-    )
     reply: dict[str, Any] = {}
     verbs = Verbs(dict(SHARED.known))
 
     @verbs.verb("Show a job, or the cell that runs over there or ran last, in this cell.", JOB, name="attach")
     def _attach(desk: Desk, job: int | None) -> None:
         if job is not None:
-            reply.update(_show(job_of(desk, job), InCell(front, cell)))
+            reply.update(_show(job_of(desk, job), shown))
             return
-        reply.update(_replay(desk, notebook, InCell(front, cell), prepare))
+        reply.update(_replay(desk, notebook, shown, prepare))
 
     words = split(line)
     try:
-        act = verbs.parse(words, desk) if words else lambda: say(as_table(desk))
+        act = verbs.parse(words, desk) if words else lambda: desk.say(as_table(desk))
     except options.HelpRequested as help:
-        say(str(help))
+        desk.say(str(help))
     else:
         act()
     return reply

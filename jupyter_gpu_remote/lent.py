@@ -2,54 +2,73 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from types import TracebackType
+from typing import Any
 
-from .errors import GpuRemoteError
+from .errors import ConnectionLostError, GpuRemoteError
 from .group import workers_of
+from .notebook import Notebook
 from .tables import money
-
-if TYPE_CHECKING:
-    from .cells import RemoteCells
-    from .together import Together
+from .verbs import Desk
 
 
 class Lent:
-    """What a sweep leaves to be deleted.
+    """What a sweep leaves to be deleted, as a context: the machines that are launched in it.
+
+    Where only the connection is lost they stay, for the sweep goes on over there.
 
     Args:
-        cells: What runs the notebook's cells; the machines that there are now stay.
+        desk: Where it speaks.
+        done: Shows a last word in the status line.
+        at_rest: Returns what keeps other threads from using machines beside the notebook's.
+        with_head: Whether the notebook's machine is given back, too, when nothing else uses it.
     """
 
-    def __init__(self, cells: RemoteCells) -> None:
-        self._cells = cells
-        self._before = {machine.name for machine in cells.notebook.registry.machines()}
+    def __init__(
+        self,
+        desk: Desk,
+        done: Callable[[str], None],
+        at_rest: Callable[[], AbstractContextManager[Any]],
+        with_head: bool,
+    ) -> None:
+        self._desk = desk
+        self._done = done
+        self._at_rest = at_rest
+        self._with_head = with_head
+        self._before = set[str]()
 
-    def give_back(self, together: Together | None) -> None:
-        """Delete those that were launched since, and say so; one that is used otherwise stays.
+    def __enter__(self) -> None:
+        """Note which machines there are: they stay."""
+        self._before = {machine.name for machine in self._desk.registry.machines()}
 
-        Args:
-            together: What looks after machines beside the notebook's, if there have been any.
-        """
-        from .line import desk_of
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        """Delete those that were launched since, and say so; one that is used otherwise stays."""
+        if not isinstance(error, ConnectionLostError):
+            self._give_back()
+
+    def _give_back(self) -> None:
         from .verbs.down import delete
 
-        cells, notebook = self._cells, self._cells.notebook
-        if notebook.live is None:
+        notebook, registry = self._desk.notebook, self._desk.registry
+        if notebook is None or notebook.live is None:
             return
-        head, registry = notebook.live.machine, notebook.registry
-        cells.status.done("")  # what follows has a clock of its own
+        head = notebook.live.machine
+        self._done("")  # what follows has a clock of its own
         lent = [m for m in workers_of(registry, head.name) if m.name not in self._before]
         stays = ""
-        if head.name not in self._before and not registry.get(head.name).state.final:
-            stays = self._use()
+        if self._with_head and head.name not in self._before and not registry.get(head.name).state.final:
+            stays = self._use(notebook)
             lent += [] if stays else [head]
         if lent:
-            # the status line says it
-            desk = dataclasses.replace(desk_of(cells), say=lambda text: None)
-            with together.at_rest() if together else contextlib.nullcontext():
-                delete(desk, lent)
+            with self._at_rest():
+                delete(
+                    dataclasses.replace(self._desk, say=lambda text: None), lent
+                )  # the status line says it
         spent = registry.spent()
         told = [
             f"{m.name} deleted" + (f", it cost {money(spent[m.name])}" if spent.get(m.name) else "")
@@ -57,15 +76,13 @@ class Lent:
         ]
         told += [f"{head.name} stays until it is idle: {stays}"] if stays else []
         if told:
-            cells.status.done(" · ".join(told))
+            self._done(" · ".join(told))
 
-    def _use(self) -> str:
+    def _use(self, notebook: Notebook) -> str:
         """Save what the head has; return why it can't be deleted."""
-        from .line import desk_of
         from .verbs.down import what_is_lost
 
-        notebook = self._cells.notebook
-        assert notebook.live is not None
+        assert notebook.live is not None and notebook.kernel is not None
         head = notebook.live.machine
         if any(
             machine == head.name and key != notebook.key
@@ -73,10 +90,9 @@ class Lent:
         ):
             return "another notebook uses it"
         try:
-            assert notebook.kernel is not None
             if len(notebook.kernel.request("status")["kernels"]) > 1:
                 return "other kernels run there"
-            lost = what_is_lost(desk_of(self._cells), head, False)
+            lost = what_is_lost(self._desk, head, False)
         except GpuRemoteError as e:
             return e.message
         return "; ".join(lost)

@@ -11,7 +11,7 @@ from .detached import show
 from .fleet import Fleet
 from .model import GpuRequest
 from .options import names
-from .tables import Table, table
+from .tables import Rich, table
 from .verbs import SHARED, Desk, Verbs, argument, split
 from .verbs.attach import attach
 from .verbs.jobs import JOB, job_of
@@ -120,7 +120,7 @@ def desk_of(cells: RemoteCells) -> Desk:
 
 
 def _say(text: str) -> None:
-    if not isinstance(text, Table):
+    if not isinstance(text, Rich):
         print(text)
         return
     from IPython.display import display

@@ -37,16 +37,20 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     )
 
 
-class Table(str):
-    """A table as text, which a notebook shows as HTML.
+class Rich(str):
+    """A text that a notebook shows as HTML."""
+
+    html: str
+
+
+class Table(Rich):
+    """A table.
 
     Args:
         head: The heads of its columns.
         rows: Its lines.
         below: Lines that follow it, each a paragraph.
     """
-
-    html: str
 
     def __new__(cls, head: Sequence[str], rows: Sequence[Sequence[str]], below: Sequence[str] = ()) -> Table:
         """Make both forms of it."""

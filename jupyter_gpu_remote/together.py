@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import html
 import secrets
-import sys
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,9 +19,12 @@ from .crew import TITLES, Crew
 from .errors import ConfigurationError, GpuRemoteError
 from .group import grow, resize, wanted, workers_of
 from .model import Machine
+from .notebook import Notebook
+from .tables import Rich
+from .verbs import Desk
 
 if TYPE_CHECKING:
-    from .cells import RemoteCells
+    from .environment import Needs
 
 _LOOK = 1.0
 """Seconds between two looks at which machines there are."""
@@ -36,21 +39,36 @@ class Together:
     """The machines beside those of one notebook.
 
     Args:
-        cells: What runs its cells.
+        desk: Returns where it speaks, and whose machines they are.
+        needs: Returns the packages that the notebook needs, from the value of ``--env``.
+        carry: Runs code in the notebook's kernel that is no cell, and waits for its end.
+        warn: Shows what happens to machines, from any thread.
     """
 
-    def __init__(self, cells: RemoteCells) -> None:
-        self._cells = cells
+    def __init__(
+        self,
+        desk: Callable[[], Desk],
+        needs: Callable[[str], Needs | None],
+        carry: Callable[[str], object],
+        warn: Callable[[str], None],
+    ) -> None:
+        self._desk, self._needs, self._carry, self._warn = desk, needs, carry, warn
         self._crew: Crew | None = None
         self._jobs: list[Crew] = []
         self._heads: set[str] = set()
-        self._config = cells.config
+        self._config = desk().config
         self._lost = 0
         self._launched = ""
         self._starting = False
         self._lock = threading.RLock()
         self._over = threading.Event()
         self._keeper: threading.Thread | None = None
+
+    @property
+    def _notebook(self) -> Notebook:
+        notebook = self._desk().notebook
+        assert notebook is not None
+        return notebook
 
     def before(self, config: GpuRemote, cell: str) -> str:
         """Have everything there that a cell needs which is about to run; return what is to be run.
@@ -72,7 +90,7 @@ class Together:
                 "--engine ray is for cells that use Ray, not for sweeps, launches and detached cells.",
                 hint="Leave it out.",
             )
-        cells, notebook = self._cells, self._cells.notebook
+        desk, notebook = self._desk(), self._notebook
         assert notebook.live is not None and notebook.kernel is not None
         head = notebook.live.machine
         with self._lock:
@@ -80,12 +98,12 @@ class Together:
             self._adopt(head)
             there = workers_of(notebook.registry, head.name)
             if wanted(config) > 1 + len(there):
-                say = resize(head, wanted(config), config, notebook.registry, cells.status.report)
-                cells.status.report("", "")
-                print(say, flush=True)
+                said = resize(head, wanted(config), config, notebook.registry, desk.report)
+                desk.report("", "")
+                desk.say(said)
             crew = self._meet(config.detach)
             crew.push()
-            crew.needs = cells.local.wants.current(config.env)
+            crew.needs = self._needs(config.env)
             if config.launch:
                 name = f"{time.strftime('%m%d-%H%M%S')}-{secrets.token_hex(2)}"
                 cell = crew.launch(cell, name, wanted(config) or 1 + len(crew.members))
@@ -93,7 +111,7 @@ class Together:
             elif config.detach:
                 crew.waits = crew.is_used
             else:
-                self._start(crew, config)
+                self._start(crew, config, desk.report)
         if self._keeper is None:
             self._keeper = threading.Thread(target=self._keep, name="machines beside", daemon=True)
             self._keeper.start()
@@ -101,18 +119,17 @@ class Together:
 
     def _adopt(self, head: Machine) -> None:
         """Have machines work beside a head whose own head was lost, if this notebook had that before."""
-        registry, place = self._cells.notebook.registry, (head.offer.provider, head.offer.region)
+        registry, place = self._notebook.registry, (head.offer.provider, head.offer.region)
         lost = [name for name in self._heads - {head.name} if registry.get(name).state.final]
         self._heads.add(head.name)
         for machine in [m for name in lost for m in workers_of(registry, name)]:
             if (machine.offer.provider, machine.offer.region) == place:
                 registry.update(machine.name, head=head.name)
-                _warn(f"{machine.name} goes on beside {head.name}.")
+                self._warn(f"{machine.name} goes on beside {head.name}.")
 
-    def _start(self, crew: Crew, config: GpuRemote) -> None:
+    def _start(self, crew: Crew, config: GpuRemote, report: Callable[[str, str], None]) -> None:
         """Have a cluster of all machines, if there is anybody to use it."""
-        cells = self._cells
-        if config.engine or cells.notebook.config.engine:
+        if config.engine or self._notebook.config.engine:
             crew.engine = "ray"
         if config.sweep:
             crew.engine = "distributed"
@@ -120,15 +137,15 @@ class Together:
             return
         phase = f"starting {TITLES[crew.engine]}"
         if not crew.ticket():
-            cells.status.report(phase, "")
+            report(phase, "")
             self._starting = True
             try:
-                cells.carry(code=crew.start())
+                self._carry(crew.start())
             finally:
                 self._starting = False
-        cells.status.report(phase, f"on {1 + len(crew.members)} machines")
+        report(phase, f"on {1 + len(crew.members)} machines")
         crew.join()
-        cells.status.report("", "")
+        report("", "")
 
     def for_job(self) -> Crew:
         """Return the machines that were prepared for the job that is about to begin."""
@@ -150,9 +167,9 @@ class Together:
         if name:
             self._crew.stop()  # what has not ended by now waits for one that has failed
         for warning in self._crew.pull() if sync else ():
-            _warn(warning)
+            self._warn(warning)
         if name:
-            self._show_logs(self._cells.notebook.folder / _LOGS / name)
+            self._show_logs(self._notebook.folder / _LOGS / name)
 
     def _show_logs(self, folder: Path) -> None:
         """Show what ranks other than 0 have written, folded away."""
@@ -160,16 +177,15 @@ class Together:
         others = [file for file in files if file.stem != "rank-0"]
         if not others:
             return
-        from IPython.display import display
-
         shown = []
         for file in others:
             lines = html.escape("\n".join(file.read_text(errors="replace").splitlines()[-_SHOWN:]))
             title = html.escape(file.stem.replace("-", " "))
             shown.append(f"<details><summary>{title}</summary><pre>{lines}</pre></details>")
-        where = folder.relative_to(self._cells.notebook.folder)
-        text = f"What the other ranks wrote is in {where}: {', '.join(file.name for file in others)}"
-        display({"text/plain": text, "text/html": "".join(shown)}, raw=True)
+        where = folder.relative_to(self._notebook.folder)
+        text = Rich(f"What the other ranks wrote is in {where}: {', '.join(file.name for file in others)}")
+        text.html = "".join(shown)
+        self._desk().say(text)
 
     def close(self) -> None:
         """Let go of all machines; they go on."""
@@ -179,7 +195,7 @@ class Together:
                 crew.close()
 
     def _meet(self, job: bool) -> Crew:
-        notebook = self._cells.notebook
+        notebook = self._notebook
         assert notebook.live is not None and notebook.kernel is not None
         if self._crew is not None and self._crew.kernel is not notebook.kernel:
             self._crew.close()
@@ -188,7 +204,7 @@ class Together:
         if crew is None:
             where = notebook.live, notebook.kernel, notebook.folder, notebook.sync is not None
             name = f"job-{secrets.token_hex(6)}" if job else ""
-            crew = Crew(*where, notebook.config, notebook.registry, _warn, name)
+            crew = Crew(*where, notebook.config, notebook.registry, self._warn, name)
             if job:
                 self._jobs = [*(other for other in self._jobs if other.members), crew]
             else:
@@ -205,7 +221,7 @@ class Together:
                 self._look()
 
     def _look(self) -> None:
-        notebook = self._cells.notebook
+        notebook = self._notebook
         if notebook.live is None or not self._lock.acquire(blocking=False):
             return
         try:
@@ -228,19 +244,17 @@ class Together:
 
     def _replace(self, head: Machine, gone: list[str]) -> None:
         """Launch machines in the place of those that ended by themselves."""
-        registry = self._cells.notebook.registry
+        registry = self._notebook.registry
         gone = [name for name in gone if registry.get(name).note != "deleted"][: _REPLACED - self._lost]
         if not gone:
             return
         self._lost += len(gone)
-        _warn(f"{', '.join(gone)} ended ({registry.get(gone[0]).note}); launching a machine in its place.")
+        self._warn(
+            f"{', '.join(gone)} ended ({registry.get(gone[0]).note}); launching a machine in its place."
+        )
         count = 1 + len(workers_of(registry, head.name)) + len(gone)
         new, errors = grow(head, count, self._config, registry, lambda phase, text: None)
         for machine in new:
-            _warn(f"{machine.name} ({machine.offer.title}) takes the place of {gone.pop(0)}.")
+            self._warn(f"{machine.name} ({machine.offer.title}) takes the place of {gone.pop(0)}.")
         for error in errors:
-            _warn(f"No machine takes the place of {gone[0]}: {error.message}")
-
-
-def _warn(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+            self._warn(f"No machine takes the place of {gone[0]}: {error.message}")

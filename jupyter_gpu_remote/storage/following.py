@@ -18,37 +18,43 @@ class Following:
     """Follows what one cell after the other has written.
 
     Args:
-        mounts: The machine's mounts.
-        say: Shows a text in place of the one before.
-        lives: Whether the text may change later, while other things are shown.
+        lives: Whether a cell's text may change later, while other things are shown.
     """
 
-    def __init__(self, mounts: Mounts, say: Callable[[str], None], lives: bool) -> None:
-        self._mounts = mounts
-        self._say = say
+    def __init__(self, lives: bool) -> None:
+        self._lives = lives
         self._over = threading.Event()
+
+    def cell_ended(self, mounts: Mounts | None, say: Callable[[str], None]) -> None:
+        """Tell below this cell from now on, and no more below the one before.
+
+        Args:
+            mounts: The machine's mounts, if there are any.
+            say: Shows a text in place of the one before.
+        """
+        self._over.set()
+        if mounts is None:
+            return
         states: list[State] = []
         with suppress(GpuRemoteError):  # the next cell tells what is wrong
             states = mounts.pending()
         if states:
             say(on_its_way(states))
-        if states and lives:
-            threading.Thread(target=self._follow, args=(states,), name="uploads", daemon=True).start()
+        if states and self._lives:
+            self._over = threading.Event()
+            told = mounts, states, say, self._over
+            threading.Thread(target=_follow, args=told, name="uploads", daemon=True).start()
 
-    def stop(self) -> None:
-        """Tell no more: the next cell tells the rest."""
-        self._over.set()
 
-    def _follow(self, states: list[State]) -> None:
-        with suppress(GpuRemoteError):  # the next cell tells what is wrong
-            first = states
-            while not self._over.wait(_EVERY):
-                states = self._mounts.pending()
-                if self._over.is_set():
-                    return
-                self._say(on_its_way(states) or _arrived(first))
-                if not states:
-                    return
+def _follow(mounts: Mounts, first: list[State], say: Callable[[str], None], over: threading.Event) -> None:
+    with suppress(GpuRemoteError):  # the next cell tells what is wrong
+        while not over.wait(_EVERY):
+            states = mounts.pending()
+            if over.is_set():
+                return
+            say(on_its_way(states) or _arrived(first))
+            if not states:
+                return
 
 
 def _arrived(states: list[State]) -> str:
