@@ -22,6 +22,7 @@ from .kept import NAMED, NOTHING, REMOTE, Kept
 from .mountpoint import Place, Refused
 from .openfiles import open_for_writing
 from .process import start_time
+from .recovery import recover
 from .unsent import Unsent
 
 _LIMIT = 20.0
@@ -99,6 +100,7 @@ class Mount(Kept):
 
     def _start(self) -> None:
         self._socket.unlink(missing_ok=True)
+        recover(self.folder / "cache")
         self._child = self._rclone(
             *("mount", f"{REMOTE}:{self.facts['root']}", self.path, *_FLAGS),
             *(_S3_FLAGS if self.facts["url"].startswith("s3:") else ()),

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -407,6 +408,35 @@ def test_a_mount_that_is_dropped_is_mounted_again_with_what_was_on_its_way(
     (data / "b").write_text("b")
     machine.flush()
     assert files(bucket) == {"a": b"a", "b": b"b"}
+
+
+def test_a_file_is_not_lost_when_rclone_is_killed_while_it_notes_what_it_has(
+    machine: Machine, bucket: Path
+) -> None:
+    data = machine.mount(f"s3://{bucket.name}:{machine.home}/data")
+    (data / "a").write_text("a")
+    (rclone,) = machine.rclones()
+    rclone.kill()
+    (note,) = (machine.agents.root / "mounts").glob("*/cache/vfsMeta/bucket/*/a")
+    note.write_text("")  # so it is for a moment whenever it is written
+    machine.ensure()
+    assert machine.flush() == []
+    assert files(bucket) == {"a": b"a"}
+
+
+def test_a_file_that_was_being_written_over_does_not_get_its_old_content_back(
+    machine: Machine, bucket: Path
+) -> None:
+    (bucket / "a").write_text("before")
+    data = machine.mount(f"s3://{bucket.name}:{machine.home}/data")
+    (rclone,) = machine.rclones()
+    with suppress(OSError), (data / "a").open("w") as file:
+        file.write("after")
+        file.flush()
+        rclone.kill()
+    machine.ensure()
+    assert machine.flush() == []
+    assert files(bucket) == {"a": b"after"}
 
 
 def test_a_mount_that_is_taken_away_is_seen_without_a_cell(machine: Machine, bucket: Path) -> None:
