@@ -22,13 +22,20 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="module")
-def client() -> Iterator[Client]:
+def shared() -> Iterator[Client]:
     """A cluster with two workers, a process each."""
     from distributed import Client, LocalCluster
 
     options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None}
     with LocalCluster(**options) as cluster, Client(cluster) as client:
         yield client
+
+
+@pytest.fixture
+def client(shared: Client) -> Client:
+    """That cluster with both its workers: the test before may have ended one."""
+    shared.wait_for_workers(2, timeout=60)
+    return shared
 
 
 @pytest.fixture(autouse=True)
