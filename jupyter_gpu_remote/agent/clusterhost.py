@@ -40,7 +40,7 @@ def security(ticket: Mapping[str, Any]) -> Any:
 async def serve(settings: Mapping[str, Any], over: Any) -> None:
     """Run what `settings` say until `over` is done, or the cluster has ended otherwise."""
     import dask
-    from distributed import Nanny, Scheduler
+    from distributed import Scheduler
 
     timeouts = dict.fromkeys(("tcp", "connect"), KEEPALIVE)
     dask.config.set({f"distributed.comm.timeouts.{name}": limit for name, limit in timeouts.items()})
@@ -58,8 +58,9 @@ async def serve(settings: Mapping[str, Any], over: Any) -> None:
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # what tasks print goes to the log
     answers.write(json.dumps(told) + "\n")
+    nanny = _patient()
     nannies = [
-        Nanny(
+        nanny(
             told.get("address") or ticket["address"],
             name=f"{settings['machine']}:{number}",
             nthreads=1,
@@ -84,6 +85,18 @@ async def serve(settings: Mapping[str, Any], over: Any) -> None:
         await asyncio.wait_for(closing, _CLOSE_LIMIT)
     if scheduler is not None:
         await scheduler.close()
+
+
+def _patient() -> type:
+    """Return a nanny whose worker looks for a scheduler that is cut off, where Dask's would end with it."""
+    from distributed import Nanny
+
+    class Patient(Nanny):  # type: ignore[misc]
+        def close_gracefully(self, reason: str = "") -> None:
+            if not reason.endswith("connection-broken"):  # the worker is begun anew, as after a crash
+                super().close_gracefully(reason)
+
+    return Patient
 
 
 async def _run(nannies: Sequence[Any], scheduler: Any, answers: Any) -> None:
