@@ -20,7 +20,7 @@ from .lent import Lent
 from .localside import LocalSide, key_of
 from .model import GpuRequest, Machine
 from .notebook import Notebook
-from .others import Others
+from .others import Face, Others
 from .payloads import carry_out
 from .raised import remote_error, show_once, without_traceback
 from .relay import Relay
@@ -72,9 +72,9 @@ class RemoteCells:
         self._lent: Lent | None = None
         self._at_end = ExitStack()
         self._following = Following(lives=kernel is not None)
-        self._others = Others(
-            self._desk, self.local.wants.current, lambda code: self.carry(code=code), _warn, self.status.done
-        )
+        needs = self.local.wants.current
+        face = Face(self._desk, needs, lambda code: self.carry(code=code), _warn, self.status.done)
+        self._others = Others(face)
         self._outgoing: tuple[Execution | None, Outgoing] = None, Outgoing({})
         self._parsed: dict[str, tuple[GpuRequest, GpuRemote]] = {}
 
@@ -123,6 +123,8 @@ class RemoteCells:
         self._parsed[line] = request, config
         if sweeps.wanted(config) and self._sweep is None:
             self._sweep = sweeps.request(config, cell)
+            if not (config.keep or config.detach or config.dry_run):
+                self._lent = self._at_end.enter_context(self._others.lent(with_head=True))
         if config.dry_run:
             from .line import show_plan
 
@@ -130,9 +132,6 @@ class RemoteCells:
                 print(sweeps.told(self._sweep, self.shell.user_ns))
             show_plan(self, request, config)
             return None
-        if self._sweep is not None and self._lent is None and not (config.keep or config.detach):
-            self._lent = self._others.lent(with_head=True)
-            self._at_end.enter_context(self._lent)
         self.status.new_cell()
         notebook = self.notebook
         self._keeps_folder = config.sync
@@ -152,9 +151,10 @@ class RemoteCells:
             self.local.wants.folder_changed()
         code, crew = self._others.before(config, cell)
         if config.detach:
-            from .detached import detach
+            from .detached import detach, ends_unless_begun
 
-            self._job = detach(self, config, cell, self._sweep, code, crew)
+            with ends_unless_begun(crew):
+                self._job = detach(self, config, cell, self._sweep, code, crew)
             return None
         assert notebook.kernel is not None and self.exchange is not None
         needs = functools.partial(self.local.wants.current, config.env)
@@ -174,6 +174,8 @@ class RemoteCells:
             gpu_remote=outgoing.wish,
         )
         self._outgoing = execution, outgoing
+        if self._lent is not None:
+            self._lent.execution = execution
         return execution
 
     def _desk(self) -> Desk:

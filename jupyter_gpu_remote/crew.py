@@ -82,8 +82,8 @@ class Crew:
 
     @property
     def is_used(self) -> bool:
-        """Whether the notebook has a use for a cluster, and there are machines for it."""
-        return bool(self.members and self.needs and self.engine in self.needs.names)
+        """Whether the notebook has a use for a cluster."""
+        return bool(self.needs and self.engine in self.needs.names)
 
     def meet(self) -> bool:
         """Connect to those that are new, let go of those that are gone; return whether there are new ones."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 import base64
 import functools
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent import futures
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from . import options
@@ -35,6 +36,17 @@ _QUESTIONS = 0.02
 """Seconds between looking whether a job that is shown has ended."""
 _TITLE = 60
 """Characters."""
+
+
+@contextmanager
+def ends_unless_begun(crew: Crew | None) -> Iterator[None]:
+    """Have the machines that are for a job alone let go of it where it does not begin."""
+    try:
+        yield
+    except BaseException:
+        if crew is not None:
+            crew.end(False)
+        raise
 
 
 def detach(
@@ -99,12 +111,7 @@ def detach(
         elsewhere=lent.names if lent else (),
         cell_id=_cell_id(cells),
     )
-    try:
-        job = begin(notebook.live.machine, config, notebook.registry, work, listener, sent, ended)
-    except BaseException:
-        if crew is not None:
-            crew.end(False)
-        raise
+    job = begin(notebook.live.machine, config, notebook.registry, work, listener, sent, ended)
     if not job.row.ended:
         line.end(f"job {job.id} runs on {job.machine}")
     return job
@@ -163,12 +170,7 @@ def detach_there(
 
     code = sweep.code if sweep else code
     work = Work(code, title_of(cell), notebook.key, notebook.folder, nothing, pack, imports=lent.imports)
-    try:
-        job = begin(live.machine, config, notebook.registry, work, listener, sent, ended)
-    except BaseException:
-        if crew is not None:
-            crew.end(False)
-        raise
+    job = begin(live.machine, config, notebook.registry, work, listener, sent, ended)
     if not job.row.ended:
         line.end(f"job {job.id} runs on {job.machine}")
     return job

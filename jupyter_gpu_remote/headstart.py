@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from .config import GpuRemote
 from .exchange import Outgoing, alone
-from .group import wanted
+from .group import asks_for_others
 from .kernel import Early, Execution, RemoteKernel
 from .relay import Relay
 from .sync import FolderSync
@@ -66,4 +66,4 @@ class HeadStart:
 
 def _takes_more(config: GpuRemote) -> bool:
     brings = config.in_ or config.out or config.mount or config.out_dir
-    return bool(brings or config.detach or wanted(config) or config.launch or config.engine or config.sweep)
+    return bool(brings or config.detach or config.sweep or asks_for_others(config))

@@ -29,12 +29,18 @@ Prepare = Callable[[GpuRequest, GpuRemote], Machine]
 
 
 def desk_in(
-    cell: Request, notebook: Notebook, front: Frontends, status: CellStatus, prepare: Prepare
+    cell: Request,
+    config: GpuRemote,
+    notebook: Notebook,
+    front: Frontends,
+    status: CellStatus,
+    prepare: Prepare,
 ) -> Desk:
     """Return where the verbs of a cell are used.
 
     Args:
         cell: The cell that outputs belong to.
+        config: The user's settings.
         notebook: The notebook.
         front: Where they go.
         status: The line that tells what is going on.
@@ -42,7 +48,7 @@ def desk_in(
     """
     return Desk(
         prog=_PROG,
-        config=notebook.config,
+        config=config,
         registry=notebook.registry,
         folder=notebook.folder,
         notebook=notebook,

@@ -8,8 +8,9 @@ from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any
 
-from .errors import ConnectionLostError, GpuRemoteError
+from .errors import GpuRemoteError
 from .group import workers_of
+from .messages import Execution
 from .notebook import Notebook
 from .tables import money
 from .verbs import Desk
@@ -18,7 +19,7 @@ from .verbs import Desk
 class Lent:
     """What a sweep leaves to be deleted, as a context: the machines that are launched in it.
 
-    Where only the connection is lost they stay, for the sweep goes on over there.
+    Where only the connection is lost under the sweep they stay, for it goes on over there.
 
     Args:
         desk: Where it speaks.
@@ -39,16 +40,19 @@ class Lent:
         self._at_rest = at_rest
         self._with_head = with_head
         self._before = set[str]()
+        self.execution: Execution | None = None
+        """The sweep, once it is on its way."""
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> Lent:
         """Note which machines there are: they stay."""
         self._before = {machine.name for machine in self._desk.registry.machines()}
+        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> None:
         """Delete those that were launched since, and say so; one that is used otherwise stays."""
-        if not isinstance(error, ConnectionLostError):
+        if self.execution is None or not self.execution.goes_on:
             self._give_back()
 
     def _give_back(self) -> None:
@@ -65,10 +69,9 @@ class Lent:
             stays = self._use(notebook)
             lent += [] if stays else [head]
         if lent:
+            silent = dataclasses.replace(self._desk, say=lambda text: None)  # the status line says it
             with self._at_rest():
-                delete(
-                    dataclasses.replace(self._desk, say=lambda text: None), lent
-                )  # the status line says it
+                delete(silent, lent)
         spent = registry.spent()
         told = [
             f"{m.name} deleted" + (f", it cost {money(spent[m.name])}" if spent.get(m.name) else "")

@@ -11,7 +11,7 @@ from datetime import datetime, timezone
 from typing import Any, Protocol
 
 from .agent import wire
-from .errors import GpuRemoteError
+from .errors import ConnectionLostError, GpuRemoteError
 
 
 @dataclass
@@ -88,6 +88,11 @@ class Execution:
                 "The agent on the machine was killed while this cell ran; some output may be missing."
             )
         return warnings
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether it may be running over there, out of reach."""
+        return self.future.done() and isinstance(self.future.exception(), ConnectionLostError)
 
     def fail(self, error: GpuRemoteError) -> None:
         """End the future with an error."""

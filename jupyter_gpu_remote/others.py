@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .config import GpuRemote
@@ -17,10 +18,11 @@ if TYPE_CHECKING:
     from .together import Together
 
 
-class Others:
-    """The machines beside a notebook's.
+@dataclass(frozen=True)
+class Face:
+    """What runs a notebook's cells, and speaks to its user.
 
-    Args:
+    Attributes:
         desk: Returns where it speaks, and whose machines they are.
         needs: Returns the packages that the notebook needs, from the value of ``--env``.
         carry: Runs code in the notebook's kernel that is no cell, and waits for its end.
@@ -28,15 +30,22 @@ class Others:
         done: Shows a last word in the status line.
     """
 
-    def __init__(
-        self,
-        desk: Callable[[], Desk],
-        needs: Callable[[str], Needs | None],
-        carry: Callable[[str], object],
-        warn: Callable[[str], None],
-        done: Callable[[str], None],
-    ) -> None:
-        self._desk, self._needs, self._carry, self._warn, self._done = desk, needs, carry, warn, done
+    desk: Callable[[], Desk]
+    needs: Callable[[str], Needs | None]
+    carry: Callable[[str], object]
+    warn: Callable[[str], None]
+    done: Callable[[str], None]
+
+
+class Others:
+    """The machines beside a notebook's.
+
+    Args:
+        face: What runs its cells.
+    """
+
+    def __init__(self, face: Face) -> None:
+        self._face = face
         self._together: Together | None = None
 
     def before(self, config: GpuRemote, cell: str) -> tuple[str, Crew | None]:
@@ -49,13 +58,13 @@ class Others:
             GpuRemoteError: See `Together.before`.
         """
         if self._together is None:
-            notebook = self._desk().notebook
+            notebook = self._face.desk().notebook
             head = notebook.live.machine.name if notebook and notebook.live else ""
             if not (asks_for_others(config) or (notebook and workers_of(notebook.registry, head))):
                 return cell, None
             from .together import Together
 
-            self._together = Together(self._desk, self._needs, self._carry, self._warn)
+            self._together = Together(self._face)
         code = self._together.before(config, cell)
         return code, self._together.for_job() if config.detach else None
 
@@ -66,7 +75,7 @@ class Others:
 
     def lent(self, with_head: bool) -> Lent:
         """Return what deletes the machines that are launched for a sweep; see `Lent`."""
-        return Lent(self._desk(), self._done, self._at_rest, with_head)
+        return Lent(self._face.desk(), self._face.done, self._at_rest, with_head)
 
     def _at_rest(self) -> AbstractContextManager[Any]:
         return self._together.at_rest() if self._together else nullcontext()

@@ -13,7 +13,7 @@ from traitlets.config import Config
 from . import options, sweeps
 from .agent import wire
 from .config import GpuRemote, load_settings
-from .detached import detach_there
+from .detached import detach_there, ends_unless_begun
 from .errors import GpuRemoteError, KernelError
 from .fleet import Fleet
 from .frontends import Frontends, Request
@@ -21,13 +21,13 @@ from .interrupts import Interrupts
 from .kernel import Execution, Message, RemoteKernel
 from .kernelpackages import Bringer
 from .kernelverbs import InCell, carry_out, desk_in
+from .lent import Lent
 from .model import GpuRequest, Machine
 from .notebook import Notebook
-from .others import Others
+from .others import Face, Others
 from .status import CellStatus, StatusLine, in_cell
 from .storage.following import Following
 from .sweeps import record
-from .sync import FolderSync
 from .typed import read_cell
 from .unready import Passage
 from .verbs import Desk
@@ -62,8 +62,10 @@ class RelayedCells:
         self._interrupts = interrupts
         self._key = key
         self._given = given
+        self._settings = GpuRemote()
         self._stop = stop
         self._latest: Request | None = None
+        self._lent: Lent | None = None
         self._status = CellStatus(lambda: self._place(self._latest) if self._latest else None)
         self._count = 0
         self._execution: Execution | None = None
@@ -71,7 +73,7 @@ class RelayedCells:
         self._bringer = Bringer()
         self._following = Following(lives=True)
         needs = functools.partial(self._bringer.needs, "")
-        self._others = Others(self._desk, needs, self._carry, self._tell, self._status.done)
+        self._others = Others(Face(self._desk, needs, self._carry, self._tell, self._status.done))
 
     @property
     def kernel(self) -> RemoteKernel | None:
@@ -109,7 +111,7 @@ class RelayedCells:
         if typed.verbs:
             return self._carry_out_verbs(cell, typed.verbs, notebook)
         try:
-            request, config = options.parse(typed.options or "", notebook.config)
+            request, config = options.parse(typed.options or "", self._settings)
         except options.HelpRequested as help:
             self._front.say(cell, str(help))
             return self._succeed(cell)
@@ -120,7 +122,7 @@ class RelayedCells:
             self._front.say(cell, plan_table(Fleet(config, notebook.registry), request))
             return self._succeed(cell)
         lent = sweep and not (config.keep or config.detach)
-        with self._others.lent(with_head=False) if lent else nullcontext():
+        with self._others.lent(with_head=False) if lent else nullcontext() as self._lent:
             self._run(cell, typed.code, notebook, request, config, sweep)
 
     def _run(
@@ -137,21 +139,18 @@ class RelayedCells:
             self._bringer.needs(needed, config.env)
         with self._interrupts.raised():
             code, crew = self._others.before(config, source)
-        if sweep is not None:
-            sweep.begin(config, notebook.folder, lambda text: self._warn(cell, [text]))
-            sweep.frame = True
-            code = sweep.code
-        if config.detach:
+        with ends_unless_begun(crew):
+            if sweep is not None:
+                sweep.begin(config, notebook.folder, lambda text: self._warn(cell, [text]))
+                sweep.frame = True
+                code = sweep.code
+            if not config.detach:
+                return self._run_there(notebook, cell, source, code, config)
             with self._interrupts.raised():
                 needs = self._bringer.needs(source, config.env)
                 shown = InCell(self._front, cell), self._place(cell)
                 detach_there(notebook, config, source, needs, *shown, sweep, code, crew)
-            return self._succeed(cell)
-        with self._interrupts.raised():
-            with_packages = self._bringer.bring(source, notebook, config.env)
-        if with_packages or code != cell.content["code"]:
-            cell.parts[3] = self._front.session.pack({**cell.content, "code": code, **with_packages})
-        self._run_there(notebook, cell, config.sync)
+        self._succeed(cell)
 
     def _make_ready(self, cell: Request, notebook: Notebook, request: GpuRequest, config: GpuRemote) -> None:
         """Get a machine for a cell, with buckets and files as they are to be."""
@@ -171,9 +170,9 @@ class RelayedCells:
                 self._bringer.folder_changed()
 
     def _desk(self) -> Desk:
-        """Return where the cell speaks that runs."""
-        assert self._latest is not None
-        return desk_in(self._latest, self._open_notebook(), self._front, self._status, self._prepare)
+        """Return where the cell speaks that ran last; it has opened the notebook."""
+        assert self._latest is not None and self.notebook is not None
+        return desk_in(self._latest, self._settings, self.notebook, self._front, self._status, self._prepare)
 
     def _tell(self, text: str) -> None:
         """Say something in the cell that ran last, from any thread."""
@@ -182,11 +181,12 @@ class RelayedCells:
 
     def _carry(self, code: str) -> None:
         """Run code in the remote kernel that is no cell, with the notebook's packages."""
-        notebook = self._open_notebook()
-        assert notebook.kernel is not None
+        notebook = self.notebook
+        assert notebook is not None and notebook.kernel is not None
         packages = self._bringer.bring("", notebook, notebook.config.env)
         done = notebook.kernel.execute(code, silent=True, store_history=False, **packages)
         reply = done.future.result()
+        self._bringer.ran(reply)
         if reply["status"] != "ok":
             raise KernelError(f"{reply['ename']}: {reply['evalue']}", billed="The machines still run.")
 
@@ -202,11 +202,19 @@ class RelayedCells:
         ok = {"status": "ok", "execution_count": self._count, "user_expressions": {}, "payload": []}
         self._front.reply(cell, {**ok, **said})
 
-    def _run_there(self, notebook: Notebook, cell: Request, sync: bool) -> None:
+    def _run_there(
+        self, notebook: Notebook, cell: Request, source: str, code: str, config: GpuRemote
+    ) -> None:
         """Send a cell, wait for its end, and fetch the files that it changed."""
         kernel = notebook.kernel
         assert kernel is not None
+        with self._interrupts.raised():
+            with_packages = self._bringer.bring(source, notebook, config.env)
+        if with_packages or code != cell.content["code"]:
+            cell.parts[3] = self._front.session.pack({**cell.content, "code": code, **with_packages})
         self._execution = execution = kernel.follow(cell.id)
+        if self._lent is not None:
+            self._lent.execution = execution
         try:
             if not execution.future.done():
                 kernel.forward(wire.SHELL, cell.parts, cell.id)
@@ -215,10 +223,7 @@ class RelayedCells:
         finally:
             self._execution = None
         self._warn(cell, execution.warnings())
-        if execution.files_changed and notebook.sync is not None and sync:
-            self._fetch(notebook.sync, cell)
-        with self._interrupts.raised():
-            self._others.after(sync)
+        self._fetch(notebook, cell, config.sync, execution.files_changed)
         self._following.cell_ended(notebook.mounts, StatusLine(self._place(cell)).end)
         self._count = reply.get("execution_count", self._count)
         self._bringer.ran(reply)
@@ -226,13 +231,15 @@ class RelayedCells:
             self._stop(cell)
         self._front.pass_on(self._replies.pop(cell.id))
 
-    def _fetch(self, sync: FolderSync, cell: Request) -> None:
-        """Fetch changed files; a failure is no failure of the cell, which has run."""
-        sync.remote_changed()
+    def _fetch(self, notebook: Notebook, cell: Request, sync: bool, changed: bool) -> None:
+        """Fetch changed files, of all machines; a failure is no failure of the cell, which has run."""
         try:
             with self._interrupts.raised():
-                self._warn(cell, sync.pull().warnings())
-                self._status.end_progress()
+                if changed and sync and notebook.sync is not None:
+                    notebook.sync.remote_changed()
+                    self._warn(cell, notebook.sync.pull().warnings())
+                    self._status.end_progress()
+                self._others.after(sync)
         except GpuRemoteError as e:
             self._warn(cell, [f"{type(e).__name__}: {e}"])
         except KeyboardInterrupt:
@@ -268,14 +275,20 @@ class RelayedCells:
         """Return the notebook; as long as it has no machine, with the settings as they are now."""
         if self.notebook is None or self.notebook.kernel is None:
             told = self._status.progress, self._status.warn
-            self.notebook = Notebook(load_settings(self._given), self._key, Path.cwd(), self, *told)
+            self._settings = load_settings(self._given)
+            self.notebook = Notebook(self._settings, self._key, Path.cwd(), self, *told)
         return self.notebook
 
     def _prepare(self, request: GpuRequest, config: GpuRemote) -> Machine:
         """Get a machine and return it; the cell that waits for it shows how far that is."""
         assert self.notebook is not None
-        self.notebook.config = config
+        before, self.notebook.config = self.notebook.kernel, config
         machine = self.notebook.prepare(request, self._status.report)
+        if self.notebook.kernel is before:
+            self._status.report("")
+            return machine
+        # most cells have no line of options: they go on with these
+        self._settings.env, self._settings.sync = config.env, config.sync
         self._status.ready(f"{machine.offer.title} · {machine.name}")
         return machine
 

@@ -21,10 +21,9 @@ from .group import grow, resize, wanted, workers_of
 from .model import Machine
 from .notebook import Notebook
 from .tables import Rich
-from .verbs import Desk
 
 if TYPE_CHECKING:
-    from .environment import Needs
+    from .others import Face
 
 _LOOK = 1.0
 """Seconds between two looks at which machines there are."""
@@ -39,24 +38,15 @@ class Together:
     """The machines beside those of one notebook.
 
     Args:
-        desk: Returns where it speaks, and whose machines they are.
-        needs: Returns the packages that the notebook needs, from the value of ``--env``.
-        carry: Runs code in the notebook's kernel that is no cell, and waits for its end.
-        warn: Shows what happens to machines, from any thread.
+        face: What runs its cells.
     """
 
-    def __init__(
-        self,
-        desk: Callable[[], Desk],
-        needs: Callable[[str], Needs | None],
-        carry: Callable[[str], object],
-        warn: Callable[[str], None],
-    ) -> None:
-        self._desk, self._needs, self._carry, self._warn = desk, needs, carry, warn
+    def __init__(self, face: Face) -> None:
+        self._face = face
         self._crew: Crew | None = None
         self._jobs: list[Crew] = []
         self._heads: set[str] = set()
-        self._config = desk().config
+        self._config = face.desk().config
         self._lost = 0
         self._launched = ""
         self._starting = False
@@ -66,7 +56,7 @@ class Together:
 
     @property
     def _notebook(self) -> Notebook:
-        notebook = self._desk().notebook
+        notebook = self._face.desk().notebook
         assert notebook is not None
         return notebook
 
@@ -90,7 +80,7 @@ class Together:
                 "--engine ray is for cells that use Ray, not for sweeps, launches and detached cells.",
                 hint="Leave it out.",
             )
-        desk, notebook = self._desk(), self._notebook
+        desk, notebook = self._face.desk(), self._notebook
         assert notebook.live is not None and notebook.kernel is not None
         head = notebook.live.machine
         with self._lock:
@@ -103,7 +93,7 @@ class Together:
                 desk.say(said)
             crew = self._meet(config.detach)
             crew.push()
-            crew.needs = self._needs(config.env)
+            crew.needs = self._face.needs(config.env)
             if config.launch:
                 name = f"{time.strftime('%m%d-%H%M%S')}-{secrets.token_hex(2)}"
                 cell = crew.launch(cell, name, wanted(config) or 1 + len(crew.members))
@@ -125,7 +115,7 @@ class Together:
         for machine in [m for name in lost for m in workers_of(registry, name)]:
             if (machine.offer.provider, machine.offer.region) == place:
                 registry.update(machine.name, head=head.name)
-                self._warn(f"{machine.name} goes on beside {head.name}.")
+                self._face.warn(f"{machine.name} goes on beside {head.name}.")
 
     def _start(self, crew: Crew, config: GpuRemote, report: Callable[[str, str], None]) -> None:
         """Have a cluster of all machines, if there is anybody to use it."""
@@ -133,14 +123,14 @@ class Together:
             crew.engine = "ray"
         if config.sweep:
             crew.engine = "distributed"
-        if not crew.is_used and not config.engine:
+        if not (crew.members and crew.is_used) and not config.engine:
             return
         phase = f"starting {TITLES[crew.engine]}"
         if not crew.ticket():
             report(phase, "")
             self._starting = True
             try:
-                self._carry(crew.start())
+                self._face.carry(crew.start())
             finally:
                 self._starting = False
         report(phase, f"on {1 + len(crew.members)} machines")
@@ -167,7 +157,7 @@ class Together:
         if name:
             self._crew.stop()  # what has not ended by now waits for one that has failed
         for warning in self._crew.pull() if sync else ():
-            self._warn(warning)
+            self._face.warn(warning)
         if name:
             self._show_logs(self._notebook.folder / _LOGS / name)
 
@@ -185,7 +175,7 @@ class Together:
         where = folder.relative_to(self._notebook.folder)
         text = Rich(f"What the other ranks wrote is in {where}: {', '.join(file.name for file in others)}")
         text.html = "".join(shown)
-        self._desk().say(text)
+        self._face.desk().say(text)
 
     def close(self) -> None:
         """Let go of all machines; they go on."""
@@ -204,7 +194,7 @@ class Together:
         if crew is None:
             where = notebook.live, notebook.kernel, notebook.folder, notebook.sync is not None
             name = f"job-{secrets.token_hex(6)}" if job else ""
-            crew = Crew(*where, notebook.config, notebook.registry, self._warn, name)
+            crew = Crew(*where, notebook.config, notebook.registry, self._face.warn, name)
             if job:
                 self._jobs = [*(other for other in self._jobs if other.members), crew]
             else:
@@ -249,12 +239,12 @@ class Together:
         if not gone:
             return
         self._lost += len(gone)
-        self._warn(
+        self._face.warn(
             f"{', '.join(gone)} ended ({registry.get(gone[0]).note}); launching a machine in its place."
         )
         count = 1 + len(workers_of(registry, head.name)) + len(gone)
         new, errors = grow(head, count, self._config, registry, lambda phase, text: None)
         for machine in new:
-            self._warn(f"{machine.name} ({machine.offer.title}) takes the place of {gone.pop(0)}.")
+            self._face.warn(f"{machine.name} ({machine.offer.title}) takes the place of {gone.pop(0)}.")
         for error in errors:
-            self._warn(f"No machine takes the place of {gone[0]}: {error.message}")
+            self._face.warn(f"No machine takes the place of {gone[0]}: {error.message}")

@@ -100,7 +100,8 @@ class Mount(Kept):
 
     def _start(self) -> None:
         self._socket.unlink(missing_ok=True)
-        recover(self.folder / "cache")
+        if not self.facts["read_only"]:
+            recover(self.folder / "cache")
         self._child = self._rclone(
             *("mount", f"{REMOTE}:{self.facts['root']}", self.path, *_FLAGS),
             *(_S3_FLAGS if self.facts["url"].startswith("s3:") else ()),

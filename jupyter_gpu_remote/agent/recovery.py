@@ -22,6 +22,9 @@ _RECENT = 60.0
 def recover(cache: Path) -> None:
     """Have the notes of dirty files say what is in these files.
 
+    A file whose note is lost counts as dirty if all of it is here and new: rather is one brought to its
+    bucket again that was fetched from there a moment ago than one lost that was written.
+
     Args:
         cache: What an rclone that is dead was given as ``--cache-dir``.
     """
@@ -30,11 +33,13 @@ def recover(cache: Path) -> None:
         with suppress(OSError):  # without a note there was nothing in it yet
             facts = file.stat()
             known = _known(note)
-            if known is None and abs(note.stat().st_mtime - facts.st_mtime) < _RECENT and _is_whole(file):
+            lost = known is None
+            if lost and abs(note.stat().st_mtime - facts.st_mtime) < _RECENT and _is_whole(file):
                 at = datetime.fromtimestamp(facts.st_mtime, timezone.utc).isoformat()
                 known = {"ModTime": at, "ATime": at, "Size": 0, "Rs": [], "Fingerprint": "", "Dirty": True}
-            if known and known["Dirty"] and (written := facts.st_size - known["Size"]) > 0:
-                known["Rs"] = [*(known["Rs"] or ()), {"Pos": known["Size"], "Size": written}]
+            if known and known["Dirty"] and (lost or facts.st_size > known["Size"]):
+                added = {"Pos": known["Size"], "Size": facts.st_size - known["Size"]}
+                known["Rs"] = [*(known["Rs"] or ()), *([added] if added["Size"] else ())]
                 known["Size"] = facts.st_size
                 new = cache / "note"
                 new.write_text(json.dumps(known))
@@ -53,7 +58,8 @@ def _known(note: Path) -> dict[str, Any] | None:
 def _is_whole(file: Path) -> bool:
     """Return whether all of a file is here: what rclone has not fetched of one is a hole."""
     with file.open("rb") as opened:
-        return os.lseek(opened.fileno(), 0, os.SEEK_HOLE) == os.fstat(opened.fileno()).st_size
+        size = os.fstat(opened.fileno()).st_size
+        return not size or os.lseek(opened.fileno(), 0, os.SEEK_HOLE) == size
 
 
 def _files(folder: Path) -> Iterator[Path]:

@@ -397,31 +397,21 @@ def test_a_machine_whose_time_is_up_brings_all_to_the_bucket_before_it_ends_itse
 # -- what happens to it -------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("noting", [False, True])
 def test_a_mount_that_is_dropped_is_mounted_again_with_what_was_on_its_way(
-    machine: Machine, bucket: Path
+    machine: Machine, bucket: Path, noting: bool
 ) -> None:
     data = machine.mount(f"s3://{bucket.name}:{machine.home}/data")
     (data / "a").write_text("a")
     (rclone,) = machine.rclones()
     rclone.kill()
+    if noting:
+        (note,) = (machine.agents.root / "mounts").glob("*/cache/vfsMeta/bucket/*/a")
+        note.write_text("")  # so it is for a moment whenever rclone writes down what it has
     machine.ensure()  # as before a cell
     (data / "b").write_text("b")
     machine.flush()
     assert files(bucket) == {"a": b"a", "b": b"b"}
-
-
-def test_a_file_is_not_lost_when_rclone_is_killed_while_it_notes_what_it_has(
-    machine: Machine, bucket: Path
-) -> None:
-    data = machine.mount(f"s3://{bucket.name}:{machine.home}/data")
-    (data / "a").write_text("a")
-    (rclone,) = machine.rclones()
-    rclone.kill()
-    (note,) = (machine.agents.root / "mounts").glob("*/cache/vfsMeta/bucket/*/a")
-    note.write_text("")  # so it is for a moment whenever it is written
-    machine.ensure()
-    assert machine.flush() == []
-    assert files(bucket) == {"a": b"a"}
 
 
 def test_a_file_that_was_being_written_over_does_not_get_its_old_content_back(

@@ -74,6 +74,10 @@ def test_a_machine_that_ends_is_replaced_and_the_cell_told(book: Notebook) -> No
     assert f"takes the place of {worker.name}" in ran.stream("stderr")
 
 
-def test_down_deletes_all_machines(book: Notebook) -> None:
+def test_down_deletes_all_machines_and_a_sweep_may_come_next(book: Notebook) -> None:
     assert not book.run("%remote down").error
     assert not Registry().machines()
+    ran = book.remote("x * 2", "--cloud local --machines 2 --sweep x=1,2")
+    assert not ran.error, ran
+    assert book.run("print(sweep.value.tolist())").text == "[2, 4]\n"
+    assert len(Registry().machines()) == 1

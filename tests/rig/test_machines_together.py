@@ -49,6 +49,13 @@ print(f"rank {rank} of {dist.get_world_size()}: {total()}", flush=True)
 """
 
 
+NANNY = f"""
+{SEE}
+see(set(), 2)
+print(sorted(worker["nanny"] for worker in remote_client().scheduler_info(-1)["workers"].values()))
+"""
+
+
 @dataclass
 class Two:
     """A notebook with two machines."""
@@ -135,12 +142,14 @@ def test_a_launch_ends_and_names_the_host_that_falls_silent(
 
 def test_a_machine_that_falls_silent_costs_no_result_and_comes_back(two: Two, hosts: NetnsHosts) -> None:
     name, host = two.worker
+    nanny = two.book.remote(NANNY).text
     request = two.book.send(f"%%remote\n{TASKS}")
     ran = two.book.wait(request, until=lambda ran: "on\n" in ran.text)
     hosts.cut(host)
     assert two.book.wait(request, so_far=ran).text == "on\nTrue\n"
     hosts.mend(host)
     assert name in two.book.remote(f"{SEE}\nprint(see(set(), 2))").text
+    assert two.book.remote(NANNY).text == nanny  # it came back by itself
 
 
 def test_a_machine_that_is_taken_back_is_replaced_while_a_cell_runs(two: Two) -> None:

@@ -54,7 +54,8 @@ def test_each_trial_has_one_result_though_two_of_three_hosts_fail(
             # the head alone, then two machines
             ideal = _CUT + ((_TRIALS - ended) * _SECONDS - _CUT) / 2
             print(f"{took:.1f} s, with {ideal:.1f} s ideal: {took / ideal:.2f}")
-            assert took <= _MOST * ideal or not _THOROUGH
+            if _THOROUGH:
+                assert took <= _MOST * ideal
             ran = book.wait(request, so_far=ran)
             assert not ran.error, ran
             said = book.run("print(sweep.value.tolist(), set(sweep.state))")

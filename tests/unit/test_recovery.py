@@ -37,6 +37,12 @@ def test_a_file_whose_note_was_being_written_is_uploaded(file: Path) -> None:
     assert (note["Dirty"], note["Size"], note["Rs"]) == (True, 7, [{"Pos": 0, "Size": 7}])
 
 
+def test_an_empty_file_whose_note_was_being_written_is_uploaded(file: Path) -> None:
+    file.touch()
+    note = noted(file, "")
+    assert (note["Dirty"], note["Size"], note["Rs"]) == (True, 0, [])
+
+
 def test_a_file_of_which_parts_were_not_fetched_is_not_uploaded(file: Path) -> None:
     with file.open("wb") as opened:
         opened.truncate(1 << 20)
@@ -44,7 +50,7 @@ def test_a_file_of_which_parts_were_not_fetched_is_not_uploaded(file: Path) -> N
     assert noted(file, "") == {}
 
 
-def test_a_file_that_was_only_read_is_not_uploaded(file: Path) -> None:
+def test_a_file_that_has_not_changed_for_long_is_not_uploaded(file: Path) -> None:
     file.write_text("content")
     os.utime(file, (1e9, 1e9))
     assert noted(file, "") == {}
