@@ -28,13 +28,13 @@ Span = tuple[int, int, int, int]
 
 
 def slim(source: str, documented: bool = False) -> str:
-    """Return a module without comments and, unless it is `documented`, docstrings and types of functions."""
+    """Return a module without comments and, unless it is `documented`, docstrings and what is for types."""
     lines = source.encode().splitlines(keepends=True)
     spans = [(span, b"") for span in _comments(source)]
     if not documented:
         tree = ast.parse(source)
         spans += _docstrings(tree)
-        spans += [(span, b"") for span in _types(source, tree)]
+        spans += [(span, b"") for span in (*_types(source, tree), *_imports(tree))]
     for (first, start, last, end), instead in sorted(spans, reverse=True):
         after = lines[last][end:]
         lines[first : last + 1] = [lines[first][:start] + instead] + [b""] * (last - first)
@@ -64,7 +64,7 @@ def _docstrings(tree: ast.Module) -> Iterator[tuple[Span, bytes]]:
 
 
 def _types(source: str, tree: ast.Module) -> Iterator[Span]:
-    """Find the types of arguments and results, which nothing reads: all modules put them off."""
+    """Find the types of arguments, results and variables, which nothing reads: all modules put them off."""
     lines = source.splitlines()
     tokens = list(tokenize.generate_tokens(io.StringIO(source).readline))
     arrows = []
@@ -72,8 +72,17 @@ def _types(source: str, tree: ast.Module) -> Iterator[Span]:
         if token.string == "->" and token.type == tokenize.OP:
             line, column = before.end
             arrows.append((line, len(lines[line - 1][:column].encode())))
-    for node in ast.walk(tree):
+    nodes = list(ast.walk(tree))
+    # dataclasses read those of classes
+    fields = {id(one) for node in nodes if isinstance(node, ast.ClassDef) for one in node.body}
+    for node in nodes:
         match node:
+            case ast.AnnAssign(
+                target=ast.expr(end_lineno=int(first), end_col_offset=int(start)),
+                annotation=ast.expr(end_lineno=int(last), end_col_offset=int(end)),
+                value=ast.expr(),
+            ) if id(node) not in fields:
+                yield first - 1, start, last - 1, end
             case ast.arg(annotation=ast.expr(end_lineno=int(last), end_col_offset=int(end))):
                 yield node.lineno - 1, node.col_offset + len(node.arg.encode()), last - 1, end
             case (
@@ -82,6 +91,16 @@ def _types(source: str, tree: ast.Module) -> Iterator[Span]:
                 line, start = max(arrow for arrow in arrows if arrow < (told.lineno, told.col_offset))
                 if told.end_lineno == line:  # or a line would end before its colon
                     yield line - 1, start, line - 1, told.end_col_offset or 0
+
+
+def _imports(tree: ast.Module) -> Iterator[Span]:
+    """Find what is imported for types alone."""
+    for node in tree.body:
+        match node:
+            case ast.If(
+                test=ast.Name("TYPE_CHECKING"), orelse=[], end_lineno=int(last), end_col_offset=int(end)
+            ) if all(isinstance(one, ast.Import | ast.ImportFrom) for one in node.body):
+                yield node.lineno - 1, node.col_offset, last - 1, end
 
 
 def slim_package(package: Path, to: Path) -> Iterator[tuple[Path, Path]]:
