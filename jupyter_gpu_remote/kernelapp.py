@@ -13,6 +13,7 @@ import argparse
 import contextlib
 import logging
 import queue
+import time
 from collections.abc import Callable
 from functools import partial
 
@@ -26,6 +27,8 @@ from .notebook import notebook_key
 from .relayed import RelayedCells
 from .unready import KERNEL_INFO
 
+_ARRIVAL = 0.05
+"""Seconds in which cells arrive that were sent with one that fails at once."""
 _END_LIMIT = 3.0
 """Seconds the remote kernel may take to end; Jupyter kills us after five."""
 
@@ -115,6 +118,7 @@ class RelayKernel:
 
     def _stop_on_error(self, cell: Request) -> None:
         if cell.content.get("stop_on_error", True):
+            time.sleep(_ARRIVAL)  # nobody has been told yet, so all that comes was sent with it
             self._abort_queued()
 
     def _interrupt_there(self) -> None:
