@@ -149,7 +149,7 @@ class RemoteCells:
             self.status.report("")
         if notebook.sync is not None and config.sync and self._transfer(notebook.sync.push):
             self.local.wants.folder_changed()
-        code, crew = self._others.before(config, cell)
+        code, crew = self._others.before(notebook, config, cell)
         if config.detach:
             from .detached import detach, ends_unless_begun
 

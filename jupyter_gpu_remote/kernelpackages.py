@@ -20,7 +20,7 @@ class Bringer:
         self._wants = Wants(Path.cwd(), notebook_file({}))
         self._brought: tuple[Any, int, str] | None = None
 
-    def bring(self, code: str, notebook: Notebook, env: str) -> dict[str, Any]:
+    def bring(self, notebook: Notebook, env: str) -> dict[str, Any]:
         """Tell the machine which packages the notebook needs, unless it knows.
 
         Returns:
@@ -30,7 +30,7 @@ class Bringer:
             ConfigurationError: A declaration can't be read.
             GpuRemoteError: The machine can't be told.
         """
-        needs = self.needs(code, env)
+        needs = self.needs(env)
         kernel = notebook.kernel
         if needs is None or kernel is None:
             return {}
@@ -45,13 +45,16 @@ class Bringer:
             self._brought = wanted
         return {"gpu_remote": {"packages": needs.key}}
 
-    def needs(self, code: str, env: str) -> Needs | None:
-        """Return what the notebook needs with a cell that is about to run.
+    def will_run(self, code: str) -> None:
+        """Take note of what is about to run."""
+        self._wants.ran(code)
+
+    def needs(self, env: str) -> Needs | None:
+        """Return what the notebook needs.
 
         Raises:
             ConfigurationError: A declaration can't be read.
         """
-        self._wants.ran(code)
         return self._wants.current(env)
 
     def folder_changed(self) -> None:

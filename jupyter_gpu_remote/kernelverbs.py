@@ -59,15 +59,13 @@ def desk_in(
     )
 
 
-def carry_out(line: str, desk: Desk, notebook: Notebook, shown: InCell, prepare: Prepare) -> dict[str, Any]:
+def carry_out(line: str, desk: Desk, shown: InCell) -> dict[str, Any]:
     """Do what a line says.
 
     Args:
         line: What follows ``%remote``.
-        desk: Where it is used.
-        notebook: The notebook.
+        desk: Where it is used, in a notebook.
         shown: Shows messages of other cells in this one.
-        prepare: Makes a machine ready for use here.
 
     Returns:
         What the reply of the cell says beyond that all is well.
@@ -83,7 +81,7 @@ def carry_out(line: str, desk: Desk, notebook: Notebook, shown: InCell, prepare:
         if job is not None:
             reply.update(_show(job_of(desk, job), shown))
             return
-        reply.update(_replay(desk, notebook, shown, prepare))
+        reply.update(_replay(desk, shown))
 
     words = split(line)
     try:
@@ -123,13 +121,15 @@ def _show(job: Job, listener: InCell) -> dict[str, Any]:
         return reply
 
 
-def _replay(desk: Desk, notebook: Notebook, listener: InCell, prepare: Prepare) -> dict[str, Any]:
+def _replay(desk: Desk, listener: InCell) -> dict[str, Any]:
     """Show a cell of the notebook's remote kernel from its first output on; return its reply."""
+    notebook = desk.notebook
+    assert notebook is not None
     name = notebook.registry.binding(notebook.key)
     if name is None or notebook.registry.get(name).state.final:
         desk.say("There is nothing to attach to: this notebook has no machine.")
         return {}
-    prepare(GpuRequest(on=name), notebook.config)
+    desk.launch(GpuRequest(on=name), notebook.config)
     assert notebook.live is not None
     replay = Replay(notebook.kernel_id, notebook.live.connect, notebook.config.reconnect_timeout, listener)
     if replay.empty:

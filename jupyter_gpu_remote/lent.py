@@ -6,14 +6,16 @@ import dataclasses
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .errors import GpuRemoteError
 from .group import workers_of
 from .messages import Execution
 from .notebook import Notebook
 from .tables import money
-from .verbs import Desk
+
+if TYPE_CHECKING:
+    from .verbs import Desk
 
 
 class Lent:

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 from .config import GpuRemote
 from .group import asks_for_others, workers_of
 from .lent import Lent
-from .verbs import Desk
 
 if TYPE_CHECKING:
     from .crew import Crew
     from .environment import Needs
+    from .notebook import Notebook
     from .together import Together
+    from .verbs import Desk
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class Others:
         self._face = face
         self._together: Together | None = None
 
-    def before(self, config: GpuRemote, cell: str) -> tuple[str, Crew | None]:
+    def before(self, notebook: Notebook, config: GpuRemote, cell: str) -> tuple[str, Crew | None]:
         """Have those there that a cell asks for which is about to run.
 
         Returns:
@@ -58,9 +59,8 @@ class Others:
             GpuRemoteError: See `Together.before`.
         """
         if self._together is None:
-            notebook = self._face.desk().notebook
-            head = notebook.live.machine.name if notebook and notebook.live else ""
-            if not (asks_for_others(config) or (notebook and workers_of(notebook.registry, head))):
+            assert notebook.live is not None
+            if not (asks_for_others(config) or workers_of(notebook.registry, notebook.live.machine.name)):
                 return cell, None
             from .together import Together
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -72,8 +71,9 @@ class RelayedCells:
         self._replies: dict[str, Message] = {}
         self._bringer = Bringer()
         self._following = Following(lives=True)
-        needs = functools.partial(self._bringer.needs, "")
-        self._others = Others(Face(self._desk, needs, self._carry, self._tell, self._status.done))
+        self._others = Others(
+            Face(self._desk, self._bringer.needs, self._carry, self._tell, self._status.done)
+        )
 
     @property
     def kernel(self) -> RemoteKernel | None:
@@ -109,7 +109,7 @@ class RelayedCells:
         self._status.new_cell()
         typed, notebook = read_cell(cell.content["code"]), self._open_notebook()
         if typed.verbs:
-            return self._carry_out_verbs(cell, typed.verbs, notebook)
+            return self._carry_out_verbs(cell, typed.verbs)
         try:
             request, config = options.parse(typed.options or "", self._settings)
         except options.HelpRequested as help:
@@ -136,18 +136,18 @@ class RelayedCells:
     ) -> None:
         self._make_ready(cell, notebook, request, config)
         for needed in (source, sweep.packages if sweep else "", config.engine and f"import {config.engine}"):
-            self._bringer.needs(needed, config.env)
+            self._bringer.will_run(needed)
         with self._interrupts.raised():
-            code, crew = self._others.before(config, source)
+            code, crew = self._others.before(notebook, config, source)
         with ends_unless_begun(crew):
             if sweep is not None:
                 sweep.begin(config, notebook.folder, lambda text: self._warn(cell, [text]))
                 sweep.frame = True
                 code = sweep.code
             if not config.detach:
-                return self._run_there(notebook, cell, source, code, config)
+                return self._run_there(notebook, cell, code, config)
             with self._interrupts.raised():
-                needs = self._bringer.needs(source, config.env)
+                needs = self._bringer.needs(config.env)
                 shown = InCell(self._front, cell), self._place(cell)
                 detach_there(notebook, config, source, needs, *shown, sweep, code, crew)
         self._succeed(cell)
@@ -183,33 +183,31 @@ class RelayedCells:
         """Run code in the remote kernel that is no cell, with the notebook's packages."""
         notebook = self.notebook
         assert notebook is not None and notebook.kernel is not None
-        packages = self._bringer.bring("", notebook, notebook.config.env)
+        packages = self._bringer.bring(notebook, notebook.config.env)
         done = notebook.kernel.execute(code, silent=True, store_history=False, **packages)
         reply = done.future.result()
         self._bringer.ran(reply)
         if reply["status"] != "ok":
             raise KernelError(f"{reply['ename']}: {reply['evalue']}", billed="The machines still run.")
 
-    def _carry_out_verbs(self, cell: Request, lines: list[str], notebook: Notebook) -> None:
+    def _carry_out_verbs(self, cell: Request, lines: list[str]) -> None:
         """Do what a cell made of ``%remote`` lines says."""
         said: dict[str, Any] = {}
         for line in lines:
             with self._interrupts.raised():
-                said = carry_out(line, self._desk(), notebook, InCell(self._front, cell), self._prepare)
+                said = carry_out(line, self._desk(), InCell(self._front, cell))
         self._succeed(cell, **said)
 
     def _succeed(self, cell: Request, **said: Any) -> None:
         ok = {"status": "ok", "execution_count": self._count, "user_expressions": {}, "payload": []}
         self._front.reply(cell, {**ok, **said})
 
-    def _run_there(
-        self, notebook: Notebook, cell: Request, source: str, code: str, config: GpuRemote
-    ) -> None:
+    def _run_there(self, notebook: Notebook, cell: Request, code: str, config: GpuRemote) -> None:
         """Send a cell, wait for its end, and fetch the files that it changed."""
         kernel = notebook.kernel
         assert kernel is not None
         with self._interrupts.raised():
-            with_packages = self._bringer.bring(source, notebook, config.env)
+            with_packages = self._bringer.bring(notebook, config.env)
         if with_packages or code != cell.content["code"]:
             cell.parts[3] = self._front.session.pack({**cell.content, "code": code, **with_packages})
         self._execution = execution = kernel.follow(cell.id)
